@@ -1,0 +1,28 @@
+# What the build needs from the system.  A missing library is an error that
+# names the Debian package; `make deps` installs all of them.
+
+DEB_BUILD := gcc make pkg-config libc6-dev linux-libc-dev musl-tools cpio \
+	libjansson-dev libext2fs-dev libarchive-dev libslirp-dev libseccomp-dev
+DEB_RUN := qemu-system-x86 e2fsprogs ca-certificates
+DEB_KERNEL := linux-source-6.1 flex bison bc libelf-dev xz-utils
+DEB_TEST := libcmocka-dev clang-14 libclang-rt-14-dev clang-format-14 python3 python3-pytest \
+	tmux e2fsprogs attr scdoc mandoc iproute2 util-linux
+
+# $(call pkg,MODULE,DEBIAN-PACKAGE,--cflags|--libs), evaluated only where it is used.
+pkg = $(shell pkg-config $(3) $(1) 2>/dev/null || echo MISSING-PACKAGE:$(2))
+pkg_check = $(if $(findstring MISSING-PACKAGE,$(1)),$(error missing library: install the Debian \
+	package $(patsubst MISSING-PACKAGE:%,%,$(filter MISSING-PACKAGE:%,$(1))) or run 'make deps'))
+
+JANSSON_LIBS = $(call pkg,jansson,libjansson-dev,--libs)
+EXT2FS_LIBS = $(call pkg,ext2fs,libext2fs-dev,--libs) $(call pkg,com_err,libext2fs-dev,--libs)
+ARCHIVE_LIBS = $(call pkg,libarchive,libarchive-dev,--libs)
+SECCOMP_LIBS = $(call pkg,libseccomp,libseccomp-dev,--libs)
+SLIRP_CFLAGS = $(call pkg,slirp,libslirp-dev,--cflags)
+SLIRP_LIBS = $(call pkg,slirp,libslirp-dev,--libs)
+CMOCKA_LIBS = $(call pkg,cmocka,libcmocka-dev,--libs)
+
+.PHONY: deps deps-build deps-run
+deps: ## install the Debian packages that building, running and testing need
+	@tools/install-packages $(DEB_BUILD) $(DEB_RUN) $(DEB_KERNEL) $(DEB_TEST)
+deps-run: ## install the Debian packages that building and running need (no test tools)
+	@tools/install-packages $(DEB_BUILD) $(DEB_RUN) $(DEB_KERNEL)

@@ -1,0 +1,52 @@
+# The guest agent: static, linked with musl, alone in its initramfs.
+
+GUEST_CC ?= musl-gcc
+GUEST_WARN := $(WARN)
+GUEST_CFLAGS = -std=gnu17 $(GUEST_WARN) -Os -g0 -fno-asynchronous-unwind-tables -fstack-protector-strong \
+	-ftrivial-auto-var-init=zero -ffunction-sections -fdata-sections -MMD -MP
+GUEST_LDFLAGS = -static -Wl,--gc-sections -Wl,-z,relro,-z,now -s
+# musl ships no kernel headers: these three folders are the kernel's own, and
+# come after musl's so that nothing of glibc's is picked up.
+GUEST_UAPI := $(O)/guest/uapi
+GUEST_CPPFLAGS = -Isrc -Iguest -I$(O)/guest -D_GNU_SOURCE -DMSB_VERSION='"$(VERSION)"' -idirafter $(GUEST_UAPI)
+
+AGENT := $(O)/guest/msb-agent
+INITRAMFS := $(O)/guest/initramfs.cpio.gz
+
+# The agent shares the wire codec and the event loop with the host.
+AGENT_SRC := $(wildcard guest/agent/*.c) src/base/buf.c src/base/err.c src/base/log.c \
+	$(wildcard src/codec/frame*.c) src/sys/loop.c
+AGENT_OBJ := $(AGENT_SRC:%.c=$(O)/guest/obj/%.o)
+
+$(GUEST_UAPI)/.done:
+	$(Q)mkdir -p $(GUEST_UAPI)
+	$(Q)ln -sfn /usr/include/linux $(GUEST_UAPI)/linux
+	$(Q)ln -sfn /usr/include/asm-generic $(GUEST_UAPI)/asm-generic
+	$(Q)ln -sfn /usr/include/x86_64-linux-gnu/asm $(GUEST_UAPI)/asm
+	$(Q)touch $@
+
+# The REPL drivers are compiled in: nothing has to be installed in an image.
+REPL_DRIVERS := $(sort $(wildcard guest/repl/*.py guest/repl/*.js guest/repl/*.sh))
+REPL_HEADER := $(O)/guest/repl_drivers.h
+$(REPL_HEADER): $(REPL_DRIVERS) tools/embed-text
+	$(call say,EMBED,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)tools/embed-text $(REPL_DRIVERS) > $@
+
+$(O)/guest/obj/%.o: %.c $(FLAGS_STAMP) $(GUEST_UAPI)/.done $(REPL_HEADER) mk/guest.mk
+	$(call say,MUSLCC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(GUEST_CC) $(GUEST_CPPFLAGS) $(GUEST_CFLAGS) -c -o $@ $<
+
+$(AGENT): $(AGENT_OBJ)
+	$(call say,MUSLLD,$@)
+	$(Q)$(GUEST_CC) $(GUEST_LDFLAGS) -o $@ $^
+
+$(INITRAMFS): $(AGENT) tools/make-initramfs
+	$(call say,CPIO,$@)
+	$(Q)tools/make-initramfs $(AGENT) $@
+
+.PHONY: guest
+guest: $(INITRAMFS) ## build the guest agent and its initramfs
+
+-include $(AGENT_OBJ:.o=.d)

@@ -1,0 +1,61 @@
+# The host programs.  Each floor is one archive: a program links the floors that
+# it may know and nothing else.
+
+LIBDIR := $(PREFIX)/lib/microsandbox
+FLOORS := base codec sys net image engine sandbox lib cli
+
+# Where an installed msb looks for its parts when they are not beside it.
+$(O)/src/%.o: CPPFLAGS_ALL += -DMSB_LIBDIR='"$(LIBDIR)"' -DMSB_VERSION='"$(VERSION)"'
+
+VERSION := $(shell cat VERSION)
+
+define floor_rule
+$(1)_SRC := $$(filter-out %/main.c,$$(wildcard src/$(1)/*.c))
+$(1)_OBJ := $$($(1)_SRC:%.c=$(O)/%.o)
+$(O)/lib/$(1).a: $$($(1)_OBJ)
+	$$(call say,AR,$$@)
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)rm -f $$@; ar rcs $$@ $$^
+endef
+$(foreach f,$(FLOORS),$(eval $(call floor_rule,$(f))))
+
+$(O)/src/codec/%.o $(O)/src/net/%.o: WARN += $(WARN_STRICT)
+$(O)/src/net/%.o: CPPFLAGS_ALL += $(SLIRP_CFLAGS)
+
+$(O)/src/%.o: src/%.c $(FLAGS_STAMP)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c -o $@ $<
+
+floors = $(patsubst %,$(O)/lib/%.a,$(1))
+
+# $(call link,libraries)
+define link
+	$(call pkg_check,$(1))
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -Wl,--as-needed $(1)
+endef
+
+MSB := $(O)/bin/msb
+MSB_NET := $(O)/bin/msb-net
+MSB_IMAGE := $(O)/bin/msb-image
+
+$(MSB): $(O)/src/cli/main.o $(call floors,cli lib sandbox engine image sys codec base)
+	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(SECCOMP_LIBS))
+
+$(MSB_NET): $(O)/src/net/main.o $(call floors,net sys codec base)
+	$(call link,$(SLIRP_LIBS) $(SECCOMP_LIBS))
+
+$(MSB_IMAGE): $(O)/src/image/main.o $(call floors,image sys codec base)
+	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SECCOMP_LIBS))
+
+MSB_LINKS := $(addprefix $(O)/bin/,msx msr msi)
+$(MSB_LINKS): $(MSB)
+	$(Q)ln -sf msb $@
+
+PROGRAMS := $(MSB) $(MSB_NET) $(MSB_IMAGE)
+.PHONY: programs
+programs: $(PROGRAMS) $(MSB_LINKS)
+
+-include $(foreach f,$(FLOORS),$($(f)_OBJ:.o=.d) $(O)/src/$(f)/main.d)

@@ -1,0 +1,12 @@
+# Checks of the text itself.
+
+FORMAT_SRC = $(wildcard src/*/*.[ch] src/*/*/*.[ch] guest/agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.c include/*.h)
+
+.PHONY: lint check-layers format check-format
+lint: check-layers check-format ## layer check and formatting
+check-layers: ## does every file include only from the floors beneath it?
+	$(Q)tools/check-layers
+format: ## rewrite the sources in the project's format
+	$(Q)clang-format-14 -i $(FORMAT_SRC)
+check-format: ## is everything formatted?
+	$(Q)clang-format-14 --dry-run -Werror $(FORMAT_SRC)

@@ -1,0 +1,51 @@
+# Tests.  `make test` prepares what they need (packages, kernel, image) and runs
+# them all; `make check` is the part that needs no VM.
+
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(O)/tests/unit/%)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_REPLAY := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/tests/replay/%)
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/tests/fuzz/%)
+T ?= 60
+
+# A test links every floor; the archives bring in only what it calls.
+TEST_FLOORS = $(call floors,cli lib sandbox engine net image sys codec base)
+TEST_LIBS = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(SECCOMP_LIBS)
+
+$(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Itests -Iguest $(CFLAGS_ALL) -c -o $@ $<
+
+$(O)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_FLOORS)
+	$(call link,$(TEST_LIBS))
+
+# A fuzz target's corpus, replayed by an ordinary build: every input must pass.
+$(O)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay_main.o $(TEST_FLOORS)
+	$(call link,$(TEST_LIBS))
+
+# The fuzzers themselves: clang, ASan + UBSan, all of our sources instrumented.
+FUZZ_LIB_SRC = $(foreach f,base codec sys net image,$($(f)_SRC))
+$(O)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRC)
+	$(call say,FUZZCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(CPPFLAGS_ALL) -Itests -Iguest $(SLIRP_CFLAGS) -DMSB_VERSION='"fuzz"' -DMSB_LIBDIR='""' \
+		-std=gnu17 -O1 -g -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -ffunction-sections -Wl,--gc-sections -o $@ $< $(FUZZ_LIB_SRC) \
+		-Wl,--as-needed $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(SECCOMP_LIBS)
+
+.PHONY: test check check-unit check-fuzz check-e2e fuzz fuzz-bin
+check: programs guest lint $(UNIT_BIN) $(FUZZ_REPLAY) ## unit tests, corpus replay and lint; no VM
+	$(Q)tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay
+test: deps ## install what is needed, build all, run every test
+	$(Q)$(MAKE) --no-print-directory test-prepared
+.PHONY: test-prepared
+test-prepared: all lint $(UNIT_BIN) $(FUZZ_REPLAY) kernel demo-image
+	$(Q)tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay --e2e tests/e2e
+check-e2e: all kernel demo-image ## only the end-to-end tests (ARGS= for pytest)
+	$(Q)tools/run-tests --e2e tests/e2e -- $(ARGS)
+
+fuzz: $(FUZZ_BIN) ## run each fuzzer for T seconds (default 60)
+	$(Q)for f in $(FUZZ_BIN); do tools/run-fuzzer $$f $(T) || exit 1; done
+
+-include $(UNIT_SRC:%.c=$(O)/%.d) $(FUZZ_SRC:%.c=$(O)/%.d)
