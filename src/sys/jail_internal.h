@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_SYS_JAIL_INTERNAL_H
+#define MSB_SYS_JAIL_INTERNAL_H
+
+/* What child.c needs of the jail; nobody else includes this. */
+
+#include <sys/types.h>
+
+#include "sys/jail.h"
+
+/* Steps of a start in the child; the name of each is in child_stage_text(). */
+enum child_stage {
+	STAGE_NONE,
+	STAGE_SIGNALS,
+	STAGE_SYNC,
+	STAGE_BIND_OPEN,
+	STAGE_BIND_ATTR,
+	STAGE_IDS,
+	STAGE_ROOT_CREATE,
+	STAGE_ROOT_MOUNT,
+	STAGE_ROOT_DIR,
+	STAGE_BIND_TARGET,
+	STAGE_BIND_MOUNT,
+	STAGE_PROC,
+	STAGE_PIVOT,
+	STAGE_HOSTNAME,
+	STAGE_CAPS,
+	STAGE_PRIVS,
+	STAGE_FILTER,
+	STAGE_LIMITS,
+	STAGE_SESSION,
+	STAGE_FDS,
+	STAGE_PARENT,
+	STAGE_EXEC,
+};
+
+/* What failed in the child, as it is sent to the parent. */
+struct child_fault {
+	int stage; /* enum child_stage */
+	int err; /* positive errno */
+	int index; /* of the bind, directory or descriptor; else 0 */
+};
+
+/* Parent, before the fork. */
+int jail_check(const struct jail *j, struct err *e);
+unsigned long jail_clone_flags(const struct jail *j);
+
+/* Parent: gives child @pid, which is in a new user namespace, its one id. */
+int jail_map_ids(pid_t pid, struct err *e);
+
+/*
+ * Child, after the ids were mapped: the namespaces' contents, the new root.
+ * Between fork and exec: system calls only.  Return: 0 or -1 with *f filled.
+ */
+int jail_enter(const struct jail *j, struct child_fault *f);
+
+/* Child: refuses the system calls that no jailed program needs; after no_new_privs. */
+int jail_filter_install(void);
+
+/* Child, last step before exec: limits, capabilities, no_new_privs, the filter. */
+int jail_seal(const struct jail *j, struct child_fault *f);
+
+/* Parent: is @f the refusal of the jail itself rather than a mistake in its description? */
+bool jail_refused(const struct jail *j, const struct child_fault *f);
+
+/*
+ * Parent: records that full jails are refused here, by @code at step @what, with
+ * the likely reason and what to do.  Return: -@code.
+ */
+int jail_explain(int code, const char *what, struct err *e);
+
+#endif
