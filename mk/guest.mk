@@ -8,7 +8,7 @@ GUEST_LDFLAGS = -static -Wl,--gc-sections -Wl,-z,relro,-z,now -s
 # musl ships no kernel headers: these three folders are the kernel's own, and
 # come after musl's so that nothing of glibc's is picked up.
 GUEST_UAPI := $(O)/guest/uapi
-GUEST_CPPFLAGS = -Isrc -Iguest -I$(O)/guest -D_GNU_SOURCE -DMSB_VERSION='"$(VERSION)"' -idirafter $(GUEST_UAPI)
+GUEST_CPPFLAGS = -iquote src -iquote guest -iquote $(O)/guest -D_GNU_SOURCE -DMSB_VERSION='"$(VERSION)"' -idirafter $(GUEST_UAPI)
 
 AGENT := $(O)/guest/msb-agent
 INITRAMFS := $(O)/guest/initramfs.cpio.gz

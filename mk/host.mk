@@ -1,11 +1,9 @@
 # The host programs.  Each floor is one archive: a program links the floors that
 # it may know and nothing else.
 
-LIBDIR := $(PREFIX)/lib/microsandbox
 FLOORS := base codec sys net image engine sandbox lib cli
 
-# Where an installed msb looks for its parts when they are not beside it.
-$(O)/src/%.o: CPPFLAGS_ALL += -DMSB_LIBDIR='"$(LIBDIR)"' -DMSB_VERSION='"$(VERSION)"'
+$(O)/src/%.o: CPPFLAGS_ALL += -DMSB_VERSION='"$(VERSION)"'
 
 VERSION := $(shell cat VERSION)
 
@@ -38,8 +36,11 @@ define link
 endef
 
 MSB := $(O)/bin/msb
-MSB_NET := $(O)/bin/msb-net
-MSB_IMAGE := $(O)/bin/msb-image
+# The build tree has the shape of an installation: programs find their parts in
+# ../lib/microsandbox (src/sys/parts.h).
+PARTS := $(O)/lib/microsandbox
+MSB_NET := $(PARTS)/msb-net
+MSB_IMAGE := $(PARTS)/msb-image
 
 $(MSB): $(O)/src/cli/main.o $(call floors,cli lib sandbox engine image sys codec base)
 	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(SECCOMP_LIBS))
@@ -50,12 +51,21 @@ $(MSB_NET): $(O)/src/net/main.o $(call floors,net sys codec base)
 $(MSB_IMAGE): $(O)/src/image/main.o $(call floors,image sys codec base)
 	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SECCOMP_LIBS))
 
-MSB_LINKS := $(addprefix $(O)/bin/,msx msr msi)
+MSB_LINKS := $(addprefix $(O)/bin/,msx)
 $(MSB_LINKS): $(MSB)
 	$(Q)ln -sf msb $@
 
 PROGRAMS := $(MSB) $(MSB_NET) $(MSB_IMAGE)
 .PHONY: programs
-programs: $(PROGRAMS) $(MSB_LINKS)
+programs: $(PROGRAMS) $(MSB_LINKS) $(PARTS)/recipes $(PARTS)/initramfs.cpio.gz $(PARTS)/vmlinux
+
+$(PARTS)/recipes: | $(MSB_IMAGE)
+	$(Q)ln -sfn $(abspath images) $@
+$(PARTS)/initramfs.cpio.gz: $(INITRAMFS)
+	$(Q)mkdir -p $(@D)
+	$(Q)cp $< $@
+# A link, since the kernel takes minutes and may be built later.
+$(PARTS)/vmlinux: | $(MSB_IMAGE)
+	$(Q)mkdir -p $(@D); ln -sfn $(abspath $(KERNEL_VMLINUX)) $@
 
 -include $(foreach f,$(FLOORS),$($(f)_OBJ:.o=.d) $(O)/src/$(f)/main.d)

@@ -15,7 +15,7 @@ TEST_LIBS = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIR
 $(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) -Itests -Iguest $(CFLAGS_ALL) -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) -iquote tests -iquote guest $(CFLAGS_ALL) -c -o $@ $<
 
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_FLOORS)
 	$(call link,$(TEST_LIBS))
@@ -29,7 +29,7 @@ FUZZ_LIB_SRC = $(foreach f,base codec sys net image,$($(f)_SRC))
 $(O)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRC)
 	$(call say,FUZZCC,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(CPPFLAGS_ALL) -Itests -Iguest $(SLIRP_CFLAGS) -DMSB_VERSION='"fuzz"' -DMSB_LIBDIR='""' \
+	$(Q)$(CLANG) $(CPPFLAGS_ALL) -iquote tests -iquote guest $(SLIRP_CFLAGS) -DMSB_VERSION='"fuzz"' -DMSB_LIBDIR='""' \
 		-std=gnu17 -O1 -g -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -ffunction-sections -Wl,--gc-sections -o $@ $< $(FUZZ_LIB_SRC) \
 		-Wl,--as-needed $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(SECCOMP_LIBS)

@@ -457,7 +457,7 @@ static int message_decode(const struct message *m, const uint8_t *p, size_t n, v
 	return 0;
 }
 
-static void header_put(uint8_t *p, size_t len, uint32_t channel, uint16_t type, uint16_t flags)
+void frame_header_put(uint8_t *p, size_t len, uint32_t channel, uint16_t type, uint16_t flags)
 {
 	put_le(p, len, 4);
 	put_le(p + 4, channel, 4);
@@ -486,7 +486,7 @@ int frame_encode(struct buf *b, uint32_t channel, uint16_t type, uint16_t flags,
 		b->end = b->start + before;
 		return rc;
 	}
-	header_put(b->mem + b->start + before, len, channel, type, flags);
+	frame_header_put(b->mem + b->start + before, len, channel, type, flags);
 	return 0;
 }
 
@@ -501,7 +501,7 @@ int frame_encode_raw(struct buf *b, uint32_t channel, uint16_t type, uint16_t fl
 	rc = buf_reserve(b, FRAME_HEADER_SIZE + len, &p);
 	if (rc)
 		return rc;
-	header_put(p, len, channel, type, flags);
+	frame_header_put(p, len, channel, type, flags);
 	if (len)
 		memcpy(p + FRAME_HEADER_SIZE, body, len);
 	buf_commit(b, FRAME_HEADER_SIZE + len);

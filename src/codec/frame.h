@@ -341,6 +341,9 @@ size_t frame_sync(const uint8_t *p, size_t n, uint16_t type);
  */
 int frame_encode(struct buf *b, uint32_t channel, uint16_t type, uint16_t flags, const void *msg);
 
+/* Writes a frame's header to @p[0, FRAME_HEADER_SIZE): for a body that is read in place. */
+void frame_header_put(uint8_t *p, size_t len, uint32_t channel, uint16_t type, uint16_t flags);
+
 /* Appends a frame with a raw body: DATA, PING, PONG. */
 int frame_encode_raw(struct buf *b, uint32_t channel, uint16_t type, uint16_t flags,
 		     const void *body, size_t len);

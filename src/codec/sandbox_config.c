@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "codec/sandbox_config.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define CONFIG_MEMORY_MAX (1ll << 50)
+
+struct config_string {
+	const char *key;
+	size_t offset;
+};
+
+#define S(m) { #m, offsetof(struct sandbox_config, m) }
+static const struct config_string config_strings[] = {
+	S(name), S(image), S(image_path), S(kernel), S(initramfs), S(engine), S(scope), S(jail),
+};
+#undef S
+
+static char **config_string_at(struct sandbox_config *c, const struct config_string *s)
+{
+	return (char **)((char *)c + s->offset);
+}
+
+void sandbox_config_fini(struct sandbox_config *c)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(config_strings); i++)
+		free(*config_string_at(c, &config_strings[i]));
+	*c = (struct sandbox_config){ .name = NULL };
+}
+
+static json_t *config_to_json(const struct sandbox_config *c)
+{
+	json_t *j = json_object();
+	int bad = 0;
+
+	if (!j)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(config_strings); i++) {
+		const char *v = *(char *const *)((const char *)c + config_strings[i].offset);
+
+		bad |= json_object_set_new(j, config_strings[i].key, json_string(v ? v : ""));
+	}
+	bad |= json_object_set_new(j, "cpus", json_integer(c->cpus));
+	bad |= json_object_set_new(j, "memory_bytes", json_integer((json_int_t)c->memory_bytes));
+	bad |= json_object_set_new(j, "disk_bytes", json_integer((json_int_t)c->disk_bytes));
+	bad |= json_object_set_new(j, "boot_timeout_s", json_integer(c->boot_timeout_s));
+	bad |= json_object_set_new(j, "ephemeral", json_boolean(c->ephemeral));
+	if (bad) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+int sandbox_config_format(const struct sandbox_config *c, char **text, struct err *e)
+{
+	json_t *j = config_to_json(c);
+	char *t = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
+
+	json_decref(j);
+	if (!t)
+		return err_set(e, EINVAL, "sandbox configuration: a value is not valid UTF-8");
+	*text = t;
+	return 0;
+}
+
+static int config_get_int(json_t *j, const char *key, int64_t min, int64_t max, int64_t *out,
+			  struct err *e)
+{
+	json_t *v = json_object_get(j, key);
+
+	if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max)
+		return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": '%s' must be a number from %lld to %lld", key,
+			       (long long)min, (long long)max);
+	*out = json_integer_value(v);
+	return 0;
+}
+
+static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
+{
+	int64_t cpus = 0, memory = 0, disk = 0, boot = 0;
+	int rc;
+
+	for (size_t i = 0; i < ARRAY_SIZE(config_strings); i++) {
+		json_t *v = json_object_get(j, config_strings[i].key);
+
+		if (!json_is_string(v))
+			return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": '%s' must be a string",
+				       config_strings[i].key);
+		*config_string_at(c, &config_strings[i]) = strdup(json_string_value(v));
+		if (!*config_string_at(c, &config_strings[i]))
+			return err_errno(e, ENOMEM, SANDBOX_CONFIG_FILE);
+	}
+	if ((rc = config_get_int(j, "cpus", 1, 1024, &cpus, e)) ||
+	    (rc = config_get_int(j, "memory_bytes", 1, CONFIG_MEMORY_MAX, &memory, e)) ||
+	    (rc = config_get_int(j, "disk_bytes", 1, CONFIG_MEMORY_MAX, &disk, e)) ||
+	    (rc = config_get_int(j, "boot_timeout_s", 1, 86400, &boot, e)))
+		return rc;
+	c->cpus = (unsigned)cpus;
+	c->memory_bytes = (uint64_t)memory;
+	c->disk_bytes = (uint64_t)disk;
+	c->boot_timeout_s = (unsigned)boot;
+	c->ephemeral = json_is_true(json_object_get(j, "ephemeral"));
+	return 0;
+}
+
+int sandbox_config_parse(const char *text, size_t len, struct sandbox_config *out, struct err *e)
+{
+	struct sandbox_config c = { .name = NULL };
+	json_error_t je;
+	json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+	int rc;
+
+	if (!j)
+		return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ":%d: %s", je.line, je.text);
+	rc = config_from_json(j, &c, e);
+	json_decref(j);
+	if (rc) {
+		sandbox_config_fini(&c);
+		return rc;
+	}
+	*out = c;
+	return 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_CODEC_SANDBOX_CONFIG_H
+#define MSB_CODEC_SANDBOX_CONFIG_H
+
+/*
+ * What a supervisor has to know about its sandbox: plain data, kept as config.json in
+ * the sandbox's directory.  Commands (argv, env, user) are not part of it; they come
+ * over ctl.sock.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct sandbox_config {
+	char *name;
+	char *image;      /* reference as given, for people */
+	char *image_path; /* ext4 root image */
+	char *kernel, *initramfs;
+	char *engine; /* auto, tcg, kvm */
+	char *scope;  /* none, public, any */
+	char *jail;   /* full, reduced */
+	unsigned cpus;
+	uint64_t memory_bytes;
+	uint64_t disk_bytes; /* size of the upper */
+	unsigned boot_timeout_s;
+	bool ephemeral; /* ends with its owner's connection; nothing of it is kept */
+};
+
+/* Files of a sandbox's directory. */
+#define SANDBOX_CONFIG_FILE "config.json"
+#define SANDBOX_RUN_DIR     "run"
+#define SANDBOX_LOG_DIR     "log"
+#define SANDBOX_CTL_SOCK    "run/ctl.sock"
+#define SANDBOX_PID_FILE    "run/pid"
+#define SANDBOX_CONFIG_MAX  (1u << 20) /* bytes of config.json */
+
+/* Every string is malloc'ed. */
+void sandbox_config_fini(struct sandbox_config *c);
+
+/* The text of config.json, malloc'ed. */
+int sandbox_config_format(const struct sandbox_config *c, char **text, struct err *e);
+
+/* Reads and validates such a text; *@out is written on success only. */
+int sandbox_config_parse(const char *text, size_t len, struct sandbox_config *out, struct err *e);
+
+#endif

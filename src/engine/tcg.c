@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: Theory of operation
+ *
+ * Purpose: run a sandbox's VM under QEMU's TCG, that is without any hardware
+ * virtualization: the same kernel, agent, images and devices as with hardware.
+ *
+ * Trust boundary: QEMU emulates every instruction of a hostile guest and may be taken
+ * over by it.  So it runs in a full jail (sys/jail.h): own namespaces, no network, a
+ * root that holds the distribution's libraries read-only and nothing else; when its
+ * own initialisation is over it leaves even that for an empty directory (-chroot),
+ * and denies itself new processes, privileges and obsolete calls (-sandbox).  Disks,
+ * consoles and the NIC are descriptors that were open before it started.
+ *
+ * Failure: what QEMU prints goes to log_fd; its end is seen at the pidfd.  A guest
+ * that reboots, powers off or panics ends the process (-no-reboot, panic=-1).
+ *
+ * Limits: one block of arguments, built here and nowhere else; no monitor.
+ */
+#include "engine/tcg.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+#define TCG_ARGS_MAX 96
+#define TCG_FDS_MAX  16
+/* Descriptors in the VM process: 0-2 are null and log, then from here on. */
+#define TCG_FD_BASE 10
+
+static const char *const tcg_programs[] = {
+	"/usr/bin/qemu-system-x86_64",
+	"/usr/local/bin/qemu-system-x86_64",
+};
+
+/*
+ * hvc0 takes the boot log.  Without ACPI a power-off only halts, so the agent reboots,
+ * by triple fault, and QEMU ends at it.
+ */
+static const char tcg_cmdline[] = "console=hvc0 quiet reboot=t panic=-1 "
+				  "random.trust_cpu=on rcupdate.rcu_expedited=1";
+
+/* The argument vector under construction; the first failure sticks. */
+struct tcg_args {
+	char *argv[TCG_ARGS_MAX + 1];
+	unsigned n;
+	struct child_fd fds[TCG_FDS_MAX];
+	unsigned n_fds;
+	bool failed;
+};
+
+static const char *tcg_program(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(tcg_programs); i++)
+		if (!access(tcg_programs[i], X_OK))
+			return tcg_programs[i];
+	return NULL;
+}
+
+static int tcg_probe(struct err *e)
+{
+	if (tcg_program())
+		return 0;
+	return err_set(e, ENOENT, "QEMU is not installed: install the Debian package qemu-system-x86 "
+		       "(looked for %s)", tcg_programs[0]);
+}
+
+__attribute__((format(printf, 2, 3))) static void tcg_arg(struct tcg_args *a, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (a->n == TCG_ARGS_MAX) {
+		a->failed = true;
+		return;
+	}
+	va_start(ap, fmt);
+	if (vasprintf(&a->argv[a->n], fmt, ap) < 0) {
+		a->argv[a->n] = NULL;
+		a->failed = true;
+	} else {
+		a->n++;
+	}
+	va_end(ap);
+}
+
+/* Gives the VM process a descriptor; returns its number there. */
+static int tcg_fd(struct tcg_args *a, int from)
+{
+	int to = TCG_FD_BASE + (int)a->n_fds;
+
+	if (a->n_fds == TCG_FDS_MAX) {
+		a->failed = true;
+		return -1;
+	}
+	a->fds[a->n_fds++] = (struct child_fd){ .from = from, .to = to };
+	return to;
+}
+
+static void tcg_args_free(struct tcg_args *a)
+{
+	for (unsigned i = 0; i < a->n; i++)
+		free(a->argv[i]);
+}
+
+static void tcg_add_disk(struct tcg_args *a, const struct engine_disk *d, unsigned index)
+{
+	const char *ro = d->readonly ? "on" : "off";
+
+	tcg_arg(a, "-add-fd");
+	tcg_arg(a, "fd=%d,set=%u", tcg_fd(a, d->fd), index + 1);
+	tcg_arg(a, "-blockdev");
+	/* Image formats are never probed: a guest could otherwise write itself a header. */
+	tcg_arg(a, "driver=raw,node-name=disk%u,read-only=%s,discard=unmap,file.driver=file,"
+		   "file.filename=/dev/fdset/%u,file.read-only=%s,file.locking=off",
+		index, ro, index + 1, ro);
+	tcg_arg(a, "-device");
+	tcg_arg(a, "virtio-blk-device,drive=disk%u,serial=%s", index, d->serial);
+}
+
+static void tcg_add_chardev(struct tcg_args *a, const char *id, int fd)
+{
+	tcg_arg(a, "-chardev");
+	tcg_arg(a, "socket,id=%s,fd=%d", id, tcg_fd(a, fd));
+}
+
+static void tcg_add_consoles(struct tcg_args *a, const struct engine_vm_desc *d)
+{
+	static const char *const names[ENGINE_PORT_COUNT] = {
+		[ENGINE_PORT_CTL] = "agent.ctl",
+		[ENGINE_PORT_BULK] = "agent.bulk",
+	};
+
+	tcg_arg(a, "-device");
+	tcg_arg(a, "virtio-serial-device,max_ports=%d", ENGINE_PORT_COUNT + 1);
+	tcg_add_chardev(a, "console", d->console_fd);
+	tcg_arg(a, "-device");
+	tcg_arg(a, "virtconsole,chardev=console");
+	for (int i = 0; i < ENGINE_PORT_COUNT; i++) {
+		tcg_add_chardev(a, names[i], d->port_fds[i]);
+		tcg_arg(a, "-device");
+		tcg_arg(a, "virtserialport,chardev=%s,name=%s", names[i], names[i]);
+	}
+}
+
+static void tcg_add_machine(struct tcg_args *a, const struct engine_vm_desc *d)
+{
+	tcg_arg(a, "-no-user-config");
+	tcg_arg(a, "-nodefaults");
+	tcg_arg(a, "-display");
+	tcg_arg(a, "none");
+	tcg_arg(a, "-no-reboot");
+	tcg_arg(a, "-M");
+	tcg_arg(a, "microvm,accel=tcg,acpi=off,rtc=off,isa-serial=off");
+	tcg_arg(a, "-cpu");
+	tcg_arg(a, "max");
+	tcg_arg(a, "-smp");
+	tcg_arg(a, "%u", d->cpus);
+	tcg_arg(a, "-m");
+	tcg_arg(a, "%lluk", (unsigned long long)(d->memory_bytes >> 10));
+	tcg_arg(a, "-global");
+	tcg_arg(a, "virtio-mmio.force-legacy=false");
+	tcg_arg(a, "-append");
+	tcg_arg(a, "%s", tcg_cmdline);
+}
+
+static int tcg_spawn(struct tcg_args *a, const struct engine_vm_desc *d, const char *program,
+		     struct child *out, struct err *e)
+{
+	const struct jail_bind binds[] = {
+		{ "/usr", "/usr", true, false },
+		{ "/lib", "/lib", true, true },
+		{ "/lib64", "/lib64", true, true },
+		{ "/etc/ld.so.cache", "/etc/ld.so.cache", false, true },
+		{ d->kernel, "/boot/vmlinux", false, false },
+		{ d->initramfs, "/boot/initramfs", false, false },
+	};
+	static const char *const dirs[] = { "/empty" };
+	const struct jail jail = {
+		.mode = d->jail,
+		.binds = binds,
+		.n_binds = ARRAY_SIZE(binds),
+		.dirs = dirs,
+		.n_dirs = ARRAY_SIZE(dirs),
+		.keep_caps = 1ull << CAP_SYS_CHROOT,
+		.max_file_bytes = UINT64_MAX,
+		.max_fds = 64,
+		.max_processes = 256,
+	};
+	const struct child_spec spec = {
+		.path = program,
+		.argv = a->argv,
+		.fds = a->fds,
+		.n_fds = a->n_fds,
+		.jail = &jail,
+		.new_session = true,
+		.die_with_parent = true,
+	};
+
+	return child_spawn(&spec, out, e);
+}
+
+static int tcg_start(const struct engine_vm_desc *d, struct child *out, struct err *e)
+{
+	bool full = d->jail == JAIL_FULL;
+	struct tcg_args a = { .n = 0 };
+	const char *program = tcg_program();
+	int rc = tcg_probe(e);
+
+	if (rc)
+		return rc;
+	tcg_arg(&a, "%s", program);
+	tcg_add_machine(&a, d);
+	tcg_arg(&a, "-kernel");
+	tcg_arg(&a, "%s", full ? "/boot/vmlinux" : d->kernel);
+	tcg_arg(&a, "-initrd");
+	tcg_arg(&a, "%s", full ? "/boot/initramfs" : d->initramfs);
+	for (unsigned i = 0; i < d->n_disks; i++)
+		tcg_add_disk(&a, &d->disks[i], i);
+	tcg_add_consoles(&a, d);
+	tcg_arg(&a, "-object");
+	tcg_arg(&a, "rng-builtin,id=rng");
+	tcg_arg(&a, "-device");
+	tcg_arg(&a, "virtio-rng-device,rng=rng");
+	if (d->net_fd >= 0) {
+		tcg_arg(&a, "-netdev");
+		tcg_arg(&a, "stream,id=net,addr.type=fd,addr.str=%d", tcg_fd(&a, d->net_fd));
+		tcg_arg(&a, "-device");
+		tcg_arg(&a, "virtio-net-device,netdev=net,mac=02:00:00:00:00:0f");
+	}
+	if (full) {
+		tcg_arg(&a, "-chroot");
+		tcg_arg(&a, "/empty");
+	}
+	tcg_arg(&a, "-sandbox");
+	tcg_arg(&a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	if (a.n_fds + 2 <= TCG_FDS_MAX) {
+		a.fds[a.n_fds++] = (struct child_fd){ .from = d->log_fd, .to = STDOUT_FILENO };
+		a.fds[a.n_fds++] = (struct child_fd){ .from = d->log_fd, .to = STDERR_FILENO };
+	}
+	if (a.failed)
+		rc = err_set(e, ENOMEM, "QEMU's arguments");
+	else
+		rc = tcg_spawn(&a, d, program, out, e);
+	tcg_args_free(&a);
+	return rc ? err_wrap(e, "cannot start QEMU") : 0;
+}
+
+static int tcg_version(char *to, size_t size, struct err *e)
+{
+	const char *program = tcg_program();
+	char *argv[] = { (char *)"qemu", (char *)"--version", NULL };
+	struct child child = CHILD_INIT;
+	auto_close int out_fd = -1;
+	auto_close int in_fd = -1;
+	struct child_fd map;
+	struct child_spec spec = {
+		.path = program, .argv = argv, .fds = &map, .n_fds = 1, .new_session = true,
+	};
+	const char *prefix = "QEMU emulator version ";
+	int fds[2], status, rc = tcg_probe(e);
+	char text[256];
+	ssize_t n;
+
+	if (rc)
+		return rc;
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	in_fd = fds[0];
+	out_fd = fds[1];
+	map = (struct child_fd){ .from = out_fd, .to = STDOUT_FILENO };
+	rc = child_spawn(&spec, &child, e);
+	if (rc)
+		return rc;
+	close_fd(&out_fd);
+	n = read(in_fd, text, sizeof(text) - 1);
+	rc = child_reap(&child, &status);
+	if (rc || n <= 0 || status)
+		return err_set(e, EIO, "%s --version failed", program);
+	text[n] = '\0';
+	text[strcspn(text, "(\n")] = '\0';
+	snprintf(to, size, "QEMU %s",
+		 strncmp(text, prefix, strlen(prefix)) ? text : text + strlen(prefix));
+	return 0;
+}
+
+const struct engine_ops engine_tcg = {
+	.name = "tcg",
+	.isolation = "emulated",
+	.probe = tcg_probe,
+	.version = tcg_version,
+	.start = tcg_start,
+};

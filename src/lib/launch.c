@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/launch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/mem.h"
+#include "sys/file.h"
+#include "sys/parts.h"
+#include "sys/tree.h"
+
+/* Fixed numbers in the supervisor's command line. */
+#define LAUNCH_DIR_FD   3
+#define LAUNCH_OWNER_FD 4
+
+/* Opens and locks <home>/run: whoever makes or sweeps directories there holds it. */
+static int launch_lock_run(const char *home, int *out, struct err *e)
+{
+	auto_free char *path = NULL;
+	auto_close int fd = -1;
+
+	if (asprintf(&path, "%s/run", home) < 0)
+		return err_errno(e, ENOMEM, "run directory");
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "cannot make %s", path);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return err_errno(e, errno, "cannot lock %s", path);
+	*out = take_fd(&fd);
+	return 0;
+}
+
+static unsigned launch_sweep_locked(int run_fd)
+{
+	int scan_fd = openat(run_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = scan_fd >= 0 ? fdopendir(scan_fd) : NULL;
+	unsigned removed = 0;
+	struct dirent *d;
+
+	if (!dir) {
+		close_fd(&scan_fd);
+		return 0;
+	}
+	while ((d = readdir(dir))) {
+		auto_close int fd = -1;
+
+		if (d->d_name[0] == '.')
+			continue;
+		fd = openat(run_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB) && !tree_remove(run_fd, d->d_name))
+			removed++;
+	}
+	closedir(dir);
+	return removed;
+}
+
+unsigned launch_sweep(const char *home)
+{
+	auto_close int run_fd = -1;
+
+	return launch_lock_run(home, &run_fd, NULL) ? 0 : launch_sweep_locked(run_fd);
+}
+
+static int launch_random_id(char *to, size_t size, struct err *e)
+{
+	uint8_t bytes[6];
+	size_t n = 0;
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return err_errno(e, errno, "getrandom");
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		n += (size_t)snprintf(to + n, size - n, "%02x", bytes[i]);
+	return 0;
+}
+
+/* Makes and locks the sandbox's directory; the lock lives in the descriptor. */
+static int launch_make_dir(const char *home, struct sandbox_config *cfg, struct launch *l,
+			   int *dirfd, struct err *e)
+{
+	auto_close int run_fd = -1;
+	auto_close int fd = -1;
+	char id[32];
+	int rc;
+
+	if ((rc = launch_lock_run(home, &run_fd, e)) || (rc = launch_random_id(id, sizeof(id), e)))
+		return rc;
+	launch_sweep_locked(run_fd);
+	if (asprintf(&l->dir, "%s/run/%s", home, id) < 0) {
+		l->dir = NULL;
+		return err_errno(e, ENOMEM, "sandbox directory");
+	}
+	if (!cfg->name && !(cfg->name = strdup(id)))
+		return err_errno(e, ENOMEM, "sandbox name");
+	if (mkdirat(run_fd, id, 0700) < 0)
+		return err_errno(e, errno, "cannot make %s", l->dir);
+	fd = openat(run_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_errno(e, errno, "cannot lock %s", l->dir);
+	*dirfd = take_fd(&fd);
+	return 0;
+}
+
+static int launch_write_config(const struct sandbox_config *cfg, int dirfd, struct err *e)
+{
+	auto_free char *text = NULL;
+	int rc = sandbox_config_format(cfg, &text, e);
+
+	return rc ? rc : file_write_at(dirfd, SANDBOX_CONFIG_FILE, text, strlen(text), 0600, false, e);
+}
+
+static int launch_spawn(struct launch *l, int dirfd, struct err *e)
+{
+	auto_free char *self = NULL;
+	auto_close int theirs = -1;
+	char dir_fd_text[12], owner_fd_text[12];
+	int sv[2], rc = parts_self(&self, e);
+
+	if (rc)
+		return rc;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return err_errno(e, errno, "socketpair");
+	l->fd = sv[0];
+	theirs = sv[1];
+	snprintf(dir_fd_text, sizeof(dir_fd_text), "%d", LAUNCH_DIR_FD);
+	snprintf(owner_fd_text, sizeof(owner_fd_text), "%d", LAUNCH_OWNER_FD);
+	char *argv[] = { (char *)"msb", (char *)"supervise", (char *)"--dir-fd", dir_fd_text,
+			 (char *)"--owner-fd", owner_fd_text, l->dir, NULL };
+	const struct child_fd fds[] = {
+		{ dirfd, LAUNCH_DIR_FD },
+		{ theirs, LAUNCH_OWNER_FD },
+		{ STDERR_FILENO, STDERR_FILENO },
+	};
+	const struct child_spec spec = {
+		.path = self, .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds), .new_session = true,
+	};
+	return child_spawn(&spec, &l->supervisor, e);
+}
+
+static void launch_discard(struct launch *l)
+{
+	close_fd(&l->fd);
+	if (l->dir)
+		tree_remove(AT_FDCWD, l->dir);
+	free(take_ptr(&l->dir));
+}
+
+int launch_ephemeral(const char *home, struct sandbox_config *cfg, struct launch *out,
+		     struct err *e)
+{
+	struct launch l = LAUNCH_INIT;
+	auto_close int dirfd = -1;
+	int rc;
+
+	cfg->ephemeral = true;
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	if ((rc = launch_make_dir(home, cfg, &l, &dirfd, e)) ||
+	    (rc = launch_write_config(cfg, dirfd, e)) || (rc = launch_spawn(&l, dirfd, e))) {
+		launch_discard(&l);
+		return rc;
+	}
+	*out = l;
+	return 0;
+}
+
+void launch_end(struct launch *l, unsigned timeout_ms)
+{
+	struct pollfd p = { .fd = l->supervisor.pidfd, .events = POLLIN };
+	int status;
+
+	close_fd(&l->fd);
+	if (l->supervisor.pid > 0) {
+		/* What it left open dies with it: its children are tied to its life. */
+		if (poll(&p, 1, (int)timeout_ms) != 1)
+			kill(l->supervisor.pid, SIGKILL);
+		child_reap(&l->supervisor, &status);
+	}
+	/* Orphans of a killed supervisor are ours to wait for, and on their way out. */
+	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+		;
+	launch_discard(l);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_LIB_LAUNCH_H
+#define MSB_LIB_LAUNCH_H
+
+/*
+ * Starting a supervisor, and leaving nothing behind.
+ *
+ * An ephemeral sandbox lives in <home>/run/<id>/, a directory that is locked (flock) by
+ * its supervisor as long as that lives.  It removes the directory itself; should it be
+ * killed, the msb that started it does; should both be killed, the next launch_ephemeral()
+ * finds a directory that nobody holds locked.
+ */
+
+#include "base/err.h"
+#include "codec/sandbox_config.h"
+#include "sys/child.h"
+
+struct launch {
+	struct child supervisor;
+	int fd;    /* the owner's connection, not a client yet; owned until taken */
+	char *dir; /* absolute */
+};
+
+#define LAUNCH_INIT { .supervisor = CHILD_INIT, .fd = -1 }
+
+/*
+ * Starts a supervisor for @cfg; the name is chosen if @cfg has none.  The calling process
+ * becomes a reaper of orphans (PR_SET_CHILD_SUBREAPER), so that launch_end() can wait also
+ * for what a killed supervisor leaves.
+ */
+int launch_ephemeral(const char *home, struct sandbox_config *cfg, struct launch *out,
+		     struct err *e);
+
+/*
+ * Waits for the end of the supervisor (which follows from closing the owner's connection)
+ * and of all its processes; after @timeout_ms it is killed.  Removes what it left.
+ */
+void launch_end(struct launch *l, unsigned timeout_ms);
+
+/* Removes directories of ephemeral sandboxes whose supervisor is gone. Return: how many. */
+unsigned launch_sweep(const char *home);
+
+#endif

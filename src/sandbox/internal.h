@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_SANDBOX_INTERNAL_H
+#define MSB_SANDBOX_INTERNAL_H
+
+/* Shared by the files of the supervisor; nobody else includes it. */
+
+#include "codec/sandbox_config.h"
+#include "engine/engine.h"
+#include "sandbox/relay.h"
+#include "sandbox/taillog.h"
+
+struct supervisor {
+	struct loop *loop;
+	struct sandbox_config cfg;
+	const char *dir_path;
+	int dirfd, logdirfd;
+	const struct engine_ops *engine;
+	struct relay relay;
+	bool relay_up;
+	int owner_fd; /* before the relay takes it over */
+
+	struct child vm, net;
+	struct loop_watch vm_watch, net_watch, signal_watch, listen_watch;
+	int signal_fd, listen_fd;
+	struct taillog console, vm_log, net_log;
+	struct loop_timer boot_timer, stop_timer, linger_timer;
+	uint64_t started_ns;
+
+	enum sandbox_state state;
+	int end_code;            /* errno of the end, 0 = as asked */
+	char end_reason[1024];   /* one line */
+	bool ended;
+};
+
+/* Everything that has to exist before the VM starts, and the VM. */
+int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struct err *e);
+
+#endif

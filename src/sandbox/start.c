@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: Starting the processes of a sandbox
+ *
+ * Order: root image opened and checked, upper made, sockets, msb-net, VM.  All of it
+ * happens before the guest's first instruction, so that a missing part is one clear
+ * error and not a guest that hangs.  Whatever was started before a failure ends with
+ * the supervisor (die_with_parent), which leaves at once.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "image/rootimage.h"
+#include "image/store.h"
+#include "sandbox/internal.h"
+#include "sys/parts.h"
+
+#define GUEST_ADDR    0x0a00020fu /* 10.0.2.15 */
+#define GUEST_GATEWAY 0x0a000202u /* 10.0.2.2, also the DNS server */
+#define GUEST_PREFIX  24
+
+/* The writable disk of an ephemeral sandbox has no name: it cannot be left behind. */
+static int start_open_upper(struct supervisor *s, int *out, struct err *e)
+{
+	auto_close int fd = openat(s->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int rc;
+
+	if (fd < 0) {
+		/* A file system without O_TMPFILE. */
+		fd = openat(s->dirfd, "upper.tmp", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (fd < 0 || unlinkat(s->dirfd, "upper.tmp", 0) < 0)
+			return err_errno(e, errno, "cannot make the sandbox's disk in %s", s->dir_path);
+	}
+	rc = rootimage_make_upper(fd, s->cfg.disk_bytes, false, e);
+	if (rc)
+		return err_wrap(e, "cannot make the sandbox's disk in %s", s->dir_path);
+	*out = take_fd(&fd);
+	return 0;
+}
+
+static int start_socketpair(int *ours, int *theirs, struct err *e)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return err_errno(e, errno, "socketpair");
+	*ours = sv[0];
+	*theirs = sv[1];
+	return 0;
+}
+
+/* A pipe for what a child prints; *@theirs is the writing end. */
+static int start_log(struct supervisor *s, struct taillog *t, const char *name, int *theirs,
+		     struct err *e)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	*theirs = fds[1];
+	return taillog_init(t, s->loop, fds[0], s->logdirfd, name, e);
+}
+
+static int start_net(struct supervisor *s, int frames_fd, struct err *e)
+{
+	auto_free char *program = NULL;
+	auto_close int log_fd = -1;
+	int rc = parts_path("msb-net", &program, e);
+
+	if (!rc)
+		rc = start_log(s, &s->net_log, "net.log", &log_fd, e);
+	if (rc)
+		return rc;
+	char *argv[] = { (char *)"msb-net", (char *)"--frames-fd", (char *)"3", (char *)"--scope",
+			 s->cfg.scope, (char *)"--name", s->cfg.name, (char *)"--jail", s->cfg.jail, NULL };
+	const struct child_fd fds[] = { { frames_fd, 3 }, { log_fd, STDERR_FILENO } };
+	const struct child_spec spec = {
+		.path = program, .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds),
+		.new_session = true, .die_with_parent = true,
+	};
+	rc = child_spawn(&spec, &s->net, e);
+	return rc ? err_wrap(e, "cannot start the network (msb-net)") : 0;
+}
+
+static int start_check_file(const char *path, const char *what, const char *advice, struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return err_errno(e, errno, "%s %s: %s", what, path, advice);
+	if (!S_ISREG(st.st_mode) || !st.st_size)
+		return err_set(e, EINVAL, "%s %s is not a regular file: %s", what, path, advice);
+	return 0;
+}
+
+static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ctl, int bulk,
+		       struct err *e)
+{
+	struct frame_configure c = {
+		.flags = CONFIGURE_UPPER,
+		.hostname = frame_str_of(s->cfg.name),
+	};
+	struct buf hosts = BUF_INIT;
+	int rc;
+
+	if (strcmp(s->cfg.scope, "none")) {
+		c.flags |= CONFIGURE_NETWORK;
+		c.ipv4_addr = GUEST_ADDR;
+		c.ipv4_gateway = c.ipv4_dns = GUEST_GATEWAY;
+		c.ipv4_prefix = GUEST_PREFIX;
+	}
+	if (!strcmp(s->cfg.scope, "any")) {
+		static const char host[] = "10.0.2.4 host.microsandbox.internal";
+
+		frame_list_add(&hosts, &c.hosts, host, sizeof(host) - 1);
+	}
+	frame_list_end(&hosts, &c.hosts);
+	s->relay_up = true;
+	rc = relay_init(&s->relay, s->loop, ops, ctl, bulk, &c, e);
+	buf_fini(&hosts);
+	return rc;
+}
+
+int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struct err *e)
+{
+	auto_close int image_fd = -1, upper_fd = -1, console_fd = -1, log_fd = -1;
+	auto_close int ctl_fd = -1, bulk_fd = -1, net_fd = -1, net_theirs = -1;
+	int ours = -1, ctl, bulk, rc;
+	struct engine_vm_desc desc;
+
+	if ((rc = start_check_file(s->cfg.kernel, "guest kernel",
+				   "build it with `make kernel`, or give one with --kernel", e)) ||
+	    (rc = start_check_file(s->cfg.initramfs, "guest initramfs", "build it with `make`", e)) ||
+	    (rc = rootimage_open(s->cfg.image_path, &image_fd, e)) ||
+	    (rc = start_open_upper(s, &upper_fd, e)) || (rc = start_socketpair(&ours, &console_fd, e)) ||
+	    (rc = taillog_init(&s->console, s->loop, ours, s->logdirfd, "console.log", e)) ||
+	    (rc = start_log(s, &s->vm_log, "vm.log", &log_fd, e)) ||
+	    (rc = start_socketpair(&ctl, &ctl_fd, e)))
+		return rc;
+	rc = start_socketpair(&bulk, &bulk_fd, e);
+	if (rc) {
+		close(ctl);
+		return rc;
+	}
+	rc = start_relay(s, ops, ctl, bulk, e);
+	if (rc)
+		return rc;
+	if (strcmp(s->cfg.scope, "none")) {
+		if ((rc = start_socketpair(&net_fd, &net_theirs, e)) || (rc = start_net(s, net_theirs, e)))
+			return rc;
+	}
+	desc = (struct engine_vm_desc){
+		.kernel = s->cfg.kernel,
+		.initramfs = s->cfg.initramfs,
+		.cpus = s->cfg.cpus,
+		.memory_bytes = s->cfg.memory_bytes,
+		.disks = { { image_fd, true, "image" }, { upper_fd, false, "upper" } },
+		.n_disks = 2,
+		.console_fd = console_fd,
+		.port_fds = { [ENGINE_PORT_CTL] = ctl_fd, [ENGINE_PORT_BULK] = bulk_fd },
+		.net_fd = net_fd,
+		.log_fd = log_fd,
+		.jail = strcmp(s->cfg.jail, "reduced") ? JAIL_FULL : JAIL_REDUCED,
+	};
+	s->started_ns = loop_now_ns();
+	return s->engine->start(&desc, &s->vm, e);
+}
