@@ -30,10 +30,11 @@ include mk/image.mk
 include mk/test.mk
 include mk/lint.mk
 include mk/bench.mk
+include mk/man.mk
 include mk/install.mk
 
 .PHONY: all clean help
-all: programs guest ## build the host programs and the guest's initramfs
+all: programs guest man ## build the host programs and the guest's initramfs
 
 clean: ## remove everything that was built ($(O)); the kernel cache stays
 	rm -rf $(O)

@@ -36,10 +36,9 @@
 /* Descriptors in the VM process: 0-2 are null and log, then from here on. */
 #define TCG_FD_BASE 10
 
-static const char *const tcg_programs[] = {
-	"/usr/bin/qemu-system-x86_64",
-	"/usr/local/bin/qemu-system-x86_64",
-};
+#define TCG_PROGRAM  "/usr/bin/qemu-system-x86_64"
+#define TCG_MODULE   "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"
+#define TCG_FIRMWARE "/usr/share/qemu"
 
 /*
  * hvc0 takes the boot log.  Without ACPI a power-off only halts, so the agent reboots,
@@ -57,20 +56,12 @@ struct tcg_args {
 	bool failed;
 };
 
-static const char *tcg_program(void)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(tcg_programs); i++)
-		if (!access(tcg_programs[i], X_OK))
-			return tcg_programs[i];
-	return NULL;
-}
-
 static int tcg_probe(struct err *e)
 {
-	if (tcg_program())
-		return 0;
-	return err_set(e, ENOENT, "QEMU is not installed: install the Debian package qemu-system-x86 "
-		       "(looked for %s)", tcg_programs[0]);
+	if (access(TCG_PROGRAM, X_OK))
+		return err_set(e, ENOENT, "QEMU is not installed: install the Debian package qemu-system-x86 "
+			       "(looked for " TCG_PROGRAM ")");
+	return 0;
 }
 
 __attribute__((format(printf, 2, 3))) static void tcg_arg(struct tcg_args *a, const char *fmt, ...)
@@ -171,13 +162,30 @@ static void tcg_add_machine(struct tcg_args *a, const struct engine_vm_desc *d)
 	tcg_arg(a, "%s", tcg_cmdline);
 }
 
-static int tcg_spawn(struct tcg_args *a, const struct engine_vm_desc *d, const char *program,
-		     struct child *out, struct err *e)
+/* No process of the VM may write a file past the size of its largest disk. */
+static uint64_t tcg_file_limit(const struct engine_vm_desc *d)
 {
+	uint64_t limit = 0;
+	struct stat st;
+
+	for (unsigned i = 0; i < d->n_disks; i++)
+		if (!d->disks[i].readonly && !fstat(d->disks[i].fd, &st) && (uint64_t)st.st_size > limit)
+			limit = (uint64_t)st.st_size;
+	return limit;
+}
+
+static int tcg_spawn(struct tcg_args *a, const struct engine_vm_desc *d, struct child *out,
+		     struct err *e)
+{
+	/* What Debian's QEMU opens before its -chroot, found by running it without. */
 	const struct jail_bind binds[] = {
-		{ "/usr", "/usr", true, false },
-		{ "/lib", "/lib", true, true },
-		{ "/lib64", "/lib64", true, true },
+		{ TCG_PROGRAM, TCG_PROGRAM, true, false },
+		{ "/lib64/ld-linux-x86-64.so.2", "/lib64/ld-linux-x86-64.so.2", true, false },
+		{ "/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", true, false },
+		{ TCG_MODULE, TCG_MODULE, true, true },
+		{ TCG_FIRMWARE "/qboot.rom", TCG_FIRMWARE "/qboot.rom", false, false },
+		{ TCG_FIRMWARE "/pvh.bin", TCG_FIRMWARE "/pvh.bin", false, false },
+		{ TCG_FIRMWARE "/linuxboot_dma.bin", TCG_FIRMWARE "/linuxboot_dma.bin", false, true },
 		{ "/etc/ld.so.cache", "/etc/ld.so.cache", false, true },
 		{ d->kernel, "/boot/vmlinux", false, false },
 		{ d->initramfs, "/boot/initramfs", false, false },
@@ -190,12 +198,12 @@ static int tcg_spawn(struct tcg_args *a, const struct engine_vm_desc *d, const c
 		.dirs = dirs,
 		.n_dirs = ARRAY_SIZE(dirs),
 		.keep_caps = 1ull << CAP_SYS_CHROOT,
-		.max_file_bytes = UINT64_MAX,
+		.max_file_bytes = tcg_file_limit(d),
 		.max_fds = 64,
-		.max_processes = 256,
+		.max_processes = 32 + d->cpus, /* threads: main, one a vCPU, disk I/O workers */
 	};
 	const struct child_spec spec = {
-		.path = program,
+		.path = TCG_PROGRAM,
 		.argv = a->argv,
 		.fds = a->fds,
 		.n_fds = a->n_fds,
@@ -211,12 +219,12 @@ static int tcg_start(const struct engine_vm_desc *d, struct child *out, struct e
 {
 	bool full = d->jail == JAIL_FULL;
 	struct tcg_args a = { .n = 0 };
-	const char *program = tcg_program();
 	int rc = tcg_probe(e);
 
 	if (rc)
 		return rc;
-	tcg_arg(&a, "%s", program);
+	/* Absolute: without /proc QEMU finds its modules from argv[0]. */
+	tcg_arg(&a, TCG_PROGRAM);
 	tcg_add_machine(&a, d);
 	tcg_arg(&a, "-kernel");
 	tcg_arg(&a, "%s", full ? "/boot/vmlinux" : d->kernel);
@@ -248,21 +256,20 @@ static int tcg_start(const struct engine_vm_desc *d, struct child *out, struct e
 	if (a.failed)
 		rc = err_set(e, ENOMEM, "QEMU's arguments");
 	else
-		rc = tcg_spawn(&a, d, program, out, e);
+		rc = tcg_spawn(&a, d, out, e);
 	tcg_args_free(&a);
 	return rc ? err_wrap(e, "cannot start QEMU") : 0;
 }
 
 static int tcg_version(char *to, size_t size, struct err *e)
 {
-	const char *program = tcg_program();
-	char *argv[] = { (char *)"qemu", (char *)"--version", NULL };
+	char *argv[] = { (char *)TCG_PROGRAM, (char *)"--version", NULL };
 	struct child child = CHILD_INIT;
 	auto_close int out_fd = -1;
 	auto_close int in_fd = -1;
 	struct child_fd map;
 	struct child_spec spec = {
-		.path = program, .argv = argv, .fds = &map, .n_fds = 1, .new_session = true,
+		.path = TCG_PROGRAM, .argv = argv, .fds = &map, .n_fds = 1, .new_session = true,
 	};
 	const char *prefix = "QEMU emulator version ";
 	int fds[2], status, rc = tcg_probe(e);
@@ -283,7 +290,7 @@ static int tcg_version(char *to, size_t size, struct err *e)
 	n = read(in_fd, text, sizeof(text) - 1);
 	rc = child_reap(&child, &status);
 	if (rc || n <= 0 || status)
-		return err_set(e, EIO, "%s --version failed", program);
+		return err_set(e, EIO, TCG_PROGRAM " --version failed");
 	text[n] = '\0';
 	text[strcspn(text, "(\n")] = '\0';
 	snprintf(to, size, "QEMU %s",

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_CLI_CLI_H
+#define MSB_CLI_CLI_H
+
+/*
+ * The command line: one table of commands (main.c), each with a table of options.
+ * Help, usage errors and shell completion are all made from these tables.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum {
+	CLI_OK = 0,
+	CLI_USAGE = 2,       /* the command line is wrong */
+	CLI_FAILED = 125,    /* msb itself failed (as env(1), docker and podman have it) */
+	CLI_NOT_RUN = 126,   /* the command was found and could not be run */
+	CLI_NOT_FOUND = 127, /* the command was not found */
+	CLI_TIMEOUT = 124,   /* as timeout(1) */
+};
+
+struct cli_opt {
+	const char *name;   /* "memory" */
+	const char *alias;  /* second long name, or NULL */
+	char letter[3];     /* up to two short ones, "" = none */
+	const char *arg;    /* "MIB"; NULL = a switch */
+	const char *help;   /* one line */
+};
+
+struct cli_command {
+	const char *name, *alias; /* alias: short name, or NULL */
+	const char *args;         /* "IMAGE[~SCRIPT] [-- ARGS...]" */
+	const char *summary;      /* one line, in the list of commands */
+	const char *details;      /* for `msb help NAME`; may be NULL */
+	const struct cli_opt *opts; /* ended by name NULL; may be NULL */
+	int (*run)(const struct cli_command *cmd, int argc, char **argv);
+	bool hidden;
+};
+
+/* Progress of reading one command's arguments. */
+struct cli_args {
+	const struct cli_command *cmd;
+	const char *value; /* of the option last returned */
+	char **words;      /* positional arguments, in order */
+	int n_words;
+	char **rest;       /* what stood behind "--", NULL-terminated; NULL = there was none */
+	int n_rest;
+	/* internal */
+	int argc, next;
+	char **argv;
+	const char *cluster; /* rest of a group of short options */
+};
+
+enum { CLI_OPT_END = -1, CLI_OPT_BAD = -2, CLI_OPT_HELP = -3 };
+
+/* @argv[0] is the command's name. */
+void cli_args_init(struct cli_args *a, const struct cli_command *cmd, int argc, char **argv);
+
+/*
+ * The next option: its index in the command's table; CLI_OPT_END; CLI_OPT_BAD after a
+ * message (return CLI_USAGE); CLI_OPT_HELP after --help was served (return CLI_OK).
+ */
+int cli_args_next(struct cli_args *a);
+
+/* The exit status for CLI_OPT_BAD and CLI_OPT_HELP. */
+static inline int cli_args_status(int opt)
+{
+	return opt == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
+}
+
+/* "msx: error: …" on stderr. */
+void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void cli_notice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Prints the error and returns CLI_FAILED. */
+int cli_fail(const struct err *e);
+
+/* As cli_error(), with a pointer to the command's help; returns CLI_USAGE. */
+int cli_usage(const struct cli_command *cmd, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* The name people called us by: "msb" or "msx". */
+extern const char *cli_program;
+
+void cli_print_help(const struct cli_command *cmd);
+
+/* All commands, ended by name NULL. */
+extern const struct cli_command cli_commands[];
+
+/* By name or short name; NULL if there is none. */
+const struct cli_command *cli_find_command(const char *name);
+
+/* "512", "512M", "2G", "1.5G" -> bytes; a bare number is MiB. */
+int cli_parse_memory(const char *s, uint64_t *bytes);
+/* "90", "1.5", "90s", "2m", "1h", "250ms" -> milliseconds; a bare number is seconds. */
+int cli_parse_duration(const char *s, uint64_t *ms);
+int cli_parse_uint(const char *s, uint64_t max, uint64_t *out);
+
+int cmd_exe(const struct cli_command *cmd, int argc, char **argv);
+int cmd_image(const struct cli_command *cmd, int argc, char **argv);
+int cmd_doctor(const struct cli_command *cmd, int argc, char **argv);
+int cmd_supervise(const struct cli_command *cmd, int argc, char **argv);
+int cmd_version(const struct cli_command *cmd, int argc, char **argv);
+int cmd_help(const struct cli_command *cmd, int argc, char **argv);
+int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
+
+extern const struct cli_opt exe_opts[], doctor_opts[], supervise_opts[];
+
+#endif

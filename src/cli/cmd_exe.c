@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `msb exe` (`x`, msx): one command in a throw-away sandbox. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "cli/image_find.h"
+#include "cli/session.h"
+#include "cli/terminal.h"
+#include "engine/engine.h"
+#include "lib/launch.h"
+#include "sys/parts.h"
+
+#define EXE_MEMORY_DEFAULT  (512ull << 20)
+#define EXE_DISK_DEFAULT    (4ull << 30)
+#define EXE_DISK_MIN        (16ull << 20)
+#define EXE_DISK_MAX        (16ull << 40)
+#define EXE_BOOT_TIMEOUT_S  60u
+#define EXE_END_TIMEOUT_MS  10000u
+
+enum exe_opt {
+	EXE_CPUS,
+	EXE_MEMORY,
+	EXE_DISK,
+	EXE_VOLUME,
+	EXE_PORT,
+	EXE_ENV,
+	EXE_WORKDIR,
+	EXE_USER,
+	EXE_SCOPE,
+	EXE_EXEC,
+	EXE_TIMEOUT,
+	EXE_ENGINE,
+	EXE_KERNEL,
+	EXE_BOOT_TIMEOUT,
+	EXE_JAIL,
+	EXE_RLIMIT,
+	EXE_TTY,
+	EXE_NO_TTY,
+	EXE_IMAGE,
+	EXE_QUIET,
+};
+
+const struct cli_opt exe_opts[] = {
+	[EXE_CPUS] = { "cpus", "cpu", "", "N", "virtual CPUs (default 1, at most 16)" },
+	[EXE_MEMORY] = { "memory", NULL, "", "SIZE", "memory, MiB or with a unit: 512, 2G (default 512)" },
+	[EXE_DISK] = { "disk", NULL, "", "SIZE", "room for what the sandbox writes (default 4G)" },
+	[EXE_VOLUME] = { "volume", NULL, "v", "HOST:GUEST", "share a directory (not supported yet)" },
+	[EXE_PORT] = { "port", NULL, "p", "HOST:GUEST", "publish a port (not supported yet)" },
+	[EXE_ENV] = { "env", NULL, "", "KEY=VALUE", "set an environment variable (repeatable)" },
+	[EXE_WORKDIR] = { "workdir", NULL, "", "DIR", "directory to start in (default: the image's)" },
+	[EXE_USER] = { "user", NULL, "u", "USER", "name, uid, name:group or uid:gid (default: the image's)" },
+	[EXE_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, public (default), any" },
+	[EXE_EXEC] = { "exec", NULL, "ex", "PROGRAM", "run this program instead of the image's" },
+	[EXE_TIMEOUT] = { "timeout", NULL, "", "TIME", "kill the command after 30, 1.5s, 2m, 1h (status 124)" },
+	[EXE_ENGINE] = { "engine", NULL, "", "ENGINE", "auto (default), kvm, tcg" },
+	[EXE_KERNEL] = { "kernel", NULL, "", "FILE", "boot this vmlinux instead of ours" },
+	[EXE_BOOT_TIMEOUT] = { "boot-timeout", NULL, "", "TIME", "give up if the guest does not answer (default 60s)" },
+	[EXE_JAIL] = { "jail", NULL, "", "MODE", "full (default), or reduced where user namespaces are refused" },
+	[EXE_RLIMIT] = { "rlimit", NULL, "", "NAME=SOFT[:HARD]", "resource limit of the command, e.g. nofile=1024 (repeatable)" },
+	[EXE_TTY] = { "tty", NULL, "t", NULL, "give the command a terminal although ours is none" },
+	[EXE_NO_TTY] = { "no-tty", NULL, "T", NULL, "plain streams although we have a terminal" },
+	[EXE_IMAGE] = { "image", NULL, "i", NULL, "the argument is an image (it always is; accepted for compatibility)" },
+	[EXE_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
+	{ NULL },
+};
+
+struct exe {
+	const struct cli_command *cmd;
+	const char *image, *script, *program;
+	const char *workdir, *user, *scope, *engine, *kernel, *jail;
+	uint64_t cpus, memory, disk, timeout_ms, boot_timeout_ms;
+	bool quiet, tty, no_tty;
+	struct buf env_bytes, argv_bytes, rlimit_bytes;
+	struct frame_list env, argv, rlimits;
+	char **args; /* behind "--"; NULL = none */
+	int n_args;
+};
+
+static int exe_one_of(const struct exe *x, const char *opt, const char *v, const char *const *set)
+{
+	char all[128] = "";
+
+	for (; *set; set++) {
+		if (!strcasecmp(v, *set))
+			return 0;
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", all[0] ? ", " : "", *set);
+	}
+	return cli_usage(x->cmd, "--%s is '%s': use one of %s", opt, v, all);
+}
+
+static int exe_parse_limits(struct exe *x, int opt, const char *v)
+{
+	static const char *const names[] = { [EXE_CPUS] = "cpus", [EXE_MEMORY] = "memory",
+					     [EXE_DISK] = "disk" };
+	switch (opt) {
+	case EXE_CPUS:
+		if (cli_parse_uint(v, ENGINE_CPUS_MAX, &x->cpus) || !x->cpus)
+			return cli_usage(x->cmd, "--cpus is '%s': give a number from 1 to %u", v, ENGINE_CPUS_MAX);
+		return 0;
+	case EXE_MEMORY:
+		if (!cli_parse_memory(v, &x->memory) && x->memory >= ENGINE_MEMORY_MIN &&
+		    x->memory <= ENGINE_MEMORY_MAX)
+			return 0;
+		return cli_usage(x->cmd, "--%s is '%s': give MiB or a size such as 512M or 2G, at least 128M",
+				 names[opt], v);
+	default:
+		if (!cli_parse_memory(v, &x->disk) && x->disk >= EXE_DISK_MIN && x->disk <= EXE_DISK_MAX)
+			return 0;
+		return cli_usage(x->cmd, "--%s is '%s': give MiB or a size such as 512M or 10G, at least 16M",
+				 names[opt], v);
+	}
+}
+
+static int exe_parse_option(struct exe *x, int opt, const char *v)
+{
+	static const char *const scopes[] = { "none", "public", "any", "group", NULL };
+	static const char *const engines[] = { "auto", "kvm", "tcg", NULL };
+	static const char *const jails[] = { "full", "reduced", NULL };
+	const char *eq;
+
+	switch (opt) {
+	case EXE_CPUS:
+	case EXE_MEMORY:
+	case EXE_DISK:
+		return exe_parse_limits(x, opt, v);
+	case EXE_VOLUME:
+		return cli_usage(x->cmd, "--volume is not supported yet");
+	case EXE_PORT:
+		return cli_usage(x->cmd, "--port is not supported yet");
+	case EXE_ENV:
+		eq = strchr(v, '=');
+		if (!eq || eq == v)
+			return cli_usage(x->cmd, "--env is '%s': give KEY=VALUE", v);
+		if (frame_list_add(&x->env_bytes, &x->env, v, strlen(v)))
+			return cli_usage(x->cmd, "--env: too much");
+		return 0;
+	case EXE_RLIMIT:
+		eq = strchr(v, '=');
+		if (!eq || eq == v || !eq[1])
+			return cli_usage(x->cmd, "--rlimit is '%s': give NAME=SOFT[:HARD]", v);
+		if (frame_list_add(&x->rlimit_bytes, &x->rlimits, v, strlen(v)))
+			return cli_usage(x->cmd, "--rlimit: too much");
+		return 0;
+	case EXE_WORKDIR:
+		x->workdir = v;
+		return *v == '/' ? 0 : cli_usage(x->cmd, "--workdir is '%s': give an absolute path", v);
+	case EXE_USER:
+		x->user = v;
+		return 0;
+	case EXE_SCOPE:
+		x->scope = v;
+		if (!strcasecmp(v, "group"))
+			return cli_usage(x->cmd, "--scope group is not supported yet: use none, public or any");
+		return exe_one_of(x, "scope", v, scopes);
+	case EXE_EXEC:
+		x->program = v;
+		return *v ? 0 : cli_usage(x->cmd, "--exec needs a program");
+	case EXE_TIMEOUT:
+		if (cli_parse_duration(v, &x->timeout_ms) || !x->timeout_ms)
+			return cli_usage(x->cmd, "--timeout is '%s': give seconds, or 1.5s, 2m, 1h", v);
+		return 0;
+	case EXE_BOOT_TIMEOUT:
+		if (cli_parse_duration(v, &x->boot_timeout_ms) || x->boot_timeout_ms < 1000)
+			return cli_usage(x->cmd, "--boot-timeout is '%s': give seconds, at least 1", v);
+		return 0;
+	case EXE_ENGINE:
+		x->engine = v;
+		return exe_one_of(x, "engine", v, engines);
+	case EXE_KERNEL:
+		x->kernel = v;
+		return 0;
+	case EXE_JAIL:
+		x->jail = v;
+		return exe_one_of(x, "jail", v, jails);
+	case EXE_TTY:
+		x->tty = true;
+		return 0;
+	case EXE_NO_TTY:
+		x->no_tty = true;
+		return 0;
+	case EXE_QUIET:
+		x->quiet = true;
+		return 0;
+	default: /* EXE_IMAGE */
+		return 0;
+	}
+}
+
+static int exe_parse(struct exe *x, struct cli_args *a)
+{
+	char *tilde;
+	int opt, rc;
+
+	while ((opt = cli_args_next(a)) >= 0) {
+		rc = exe_parse_option(x, opt, a->value);
+		if (rc)
+			return rc;
+	}
+	if (opt != CLI_OPT_END)
+		return cli_args_status(opt);
+	if (!a->n_words)
+		return cli_usage(x->cmd, "which image? For example: msx python");
+	if (a->n_words > 1)
+		return cli_usage(x->cmd, "unexpected argument '%s': what the program is to get stands behind --, "
+				 "as in: %s %s -- %s", a->words[1], cli_program, a->words[0], a->words[1]);
+	x->image = a->words[0];
+	tilde = strchr(a->words[0], '~');
+	if (tilde) {
+		*tilde = '\0';
+		x->script = tilde + 1;
+		if (strcmp(x->script, "shell"))
+			return cli_usage(x->cmd, "image %s has no script '%s': an image by itself has only "
+					 "~shell", x->image, x->script);
+		if (x->program)
+			return cli_usage(x->cmd, "give either ~SCRIPT or --exec, not both");
+	}
+	if (!*x->image)
+		return cli_usage(x->cmd, "the image's name is empty");
+	x->args = a->n_rest ? a->rest : NULL;
+	x->n_args = a->n_rest;
+	return 0;
+}
+
+static int exe_add(struct exe *x, const char *word, struct err *e)
+{
+	if (frame_list_add(&x->argv_bytes, &x->argv, word, strlen(word)))
+		return err_set(e, E2BIG, "the arguments are too long (limit %u bytes together): pass the "
+			       "data on standard input", FRAME_BODY_MAX);
+	return 0;
+}
+
+static int exe_add_all(struct exe *x, char *const *words, struct err *e)
+{
+	int rc = 0;
+
+	for (; words && *words && !rc; words++)
+		rc = exe_add(x, *words, e);
+	return rc;
+}
+
+/*
+ * What runs: --exec, else ~shell, else the image's Entrypoint (kept whole, arguments
+ * replace Cmd), else Cmd (arguments replace what follows its first word), else a shell.
+ */
+static int exe_build_argv(struct exe *x, const struct image_config *c, struct err *e)
+{
+	bool has_entry = c->entrypoint && c->entrypoint[0], has_cmd = c->cmd && c->cmd[0];
+	int rc;
+
+	if (x->program)
+		rc = exe_add(x, x->program, e);
+	else if (x->script || (!has_entry && !has_cmd))
+		rc = exe_add(x, "/bin/sh", e);
+	else if (has_entry)
+		rc = exe_add_all(x, c->entrypoint, e);
+	else
+		rc = exe_add(x, c->cmd[0], e);
+	if (rc)
+		return rc;
+	if (x->args)
+		return exe_add_all(x, x->args, e);
+	if (x->program || x->script || !has_cmd)
+		return 0;
+	return exe_add_all(x, has_entry ? c->cmd : c->cmd + 1, e);
+}
+
+static int exe_build_env(struct exe *x, const struct image_config *c, struct err *e)
+{
+	struct buf all = BUF_INIT;
+	struct frame_list list = { .p = NULL }, given = x->env;
+	struct frame_str s;
+	int rc = 0;
+
+	frame_list_end(&x->env_bytes, &given);
+	for (char *const *p = c->env; p && *p && !rc; p++)
+		rc = frame_list_add(&all, &list, *p, strlen(*p));
+	while (!rc && frame_list_next(&given, &s))
+		rc = frame_list_add(&all, &list, s.p, s.len);
+	if (rc) {
+		buf_fini(&all);
+		return err_set(e, E2BIG, "the environment is too long (limit %u bytes)", FRAME_BODY_MAX);
+	}
+	buf_fini(&x->env_bytes);
+	x->env_bytes = all;
+	x->env = list;
+	return 0;
+}
+
+static int exe_strdup(char **to, const char *s, struct err *e)
+{
+	*to = strdup(s);
+	return *to ? 0 : err_errno(e, ENOMEM, "sandbox configuration");
+}
+
+static int exe_fill_config(const struct exe *x, const struct image *image, struct sandbox_config *cfg,
+			   struct err *e)
+{
+	int rc;
+
+	cfg->cpus = (unsigned)x->cpus;
+	cfg->memory_bytes = x->memory;
+	cfg->disk_bytes = x->disk;
+	cfg->boot_timeout_s = (unsigned)((x->boot_timeout_ms + 999) / 1000);
+	if ((rc = exe_strdup(&cfg->image, x->image, e)) ||
+	    (rc = exe_strdup(&cfg->image_path, image->root_path, e)) ||
+	    (rc = exe_strdup(&cfg->engine, x->engine, e)) || (rc = exe_strdup(&cfg->scope, x->scope, e)) ||
+	    (rc = exe_strdup(&cfg->jail, x->jail, e)) ||
+	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)))
+		return rc;
+	for (char *p = cfg->scope; *p; p++)
+		*p |= 0x20;
+	if (!x->kernel)
+		return parts_path("vmlinux", &cfg->kernel, e);
+	cfg->kernel = realpath(x->kernel, NULL);
+	return cfg->kernel ? 0 : err_errno(e, errno, "--kernel %s", x->kernel);
+}
+
+static int exe_run(struct exe *x, const struct image *image, const char *home)
+{
+	struct frame_exec exec = { .timeout_ms = x->timeout_ms };
+	struct sandbox_config cfg = { .name = NULL };
+	struct launch launch = LAUNCH_INIT;
+	const struct engine_ops *engine;
+	struct err e = ERR_INIT;
+	const char *notice;
+	int status;
+
+	if (exe_build_argv(x, &image->config, &e) || exe_build_env(x, &image->config, &e) ||
+	    engine_choose(x->engine, &engine, &notice, &e) || exe_fill_config(x, image, &cfg, &e)) {
+		sandbox_config_fini(&cfg);
+		return cli_fail(&e);
+	}
+	if (notice && !x->quiet)
+		cli_notice("%s", notice);
+	frame_list_end(&x->argv_bytes, &x->argv);
+	frame_list_end(&x->env_bytes, &x->env);
+	frame_list_end(&x->rlimit_bytes, &x->rlimits);
+	exec.argv = x->argv;
+	exec.env = x->env;
+	exec.rlimits = x->rlimits;
+	exec.cwd = frame_str_of(x->workdir ? x->workdir : image->config.working_dir);
+	exec.user = frame_str_of(x->user ? x->user : image->config.user);
+	status = launch_ephemeral(home, &cfg, &launch, &e);
+	sandbox_config_fini(&cfg);
+	if (status)
+		return cli_fail(&e);
+	struct session_spec spec = {
+		.fd = take_fd(&launch.fd), .exec = &exec, .what = x->image, .quiet = x->quiet,
+		.tty = x->tty || (!x->no_tty && terminal_interactive()), .timeout_ms = x->timeout_ms,
+	};
+	status = session_run(&spec);
+	launch_end(&launch, EXE_END_TIMEOUT_MS);
+	return status;
+}
+
+int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
+{
+	struct exe x = {
+		.cmd = cmd, .scope = "public", .engine = "auto", .jail = "full", .cpus = 1,
+		.memory = EXE_MEMORY_DEFAULT, .disk = EXE_DISK_DEFAULT,
+		.boot_timeout_ms = EXE_BOOT_TIMEOUT_S * 1000,
+	};
+	auto_free char *home = NULL;
+	struct image *image = NULL;
+	struct err e = ERR_INIT;
+	struct cli_args args;
+	int status;
+
+	cli_args_init(&args, cmd, argc, argv);
+	status = exe_parse(&x, &args);
+	if (status || args.n_words == 0) /* an error, or --help was served */
+		goto out;
+	if (parts_home(&home, &e) || image_find(home, x.image, x.quiet, &image, &e))
+		status = cli_fail(&e);
+	else
+		status = exe_run(&x, image, home);
+	image_free(image);
+out:
+	buf_fini(&x.env_bytes);
+	buf_fini(&x.argv_bytes);
+	buf_fini(&x.rlimit_bytes);
+	return status;
+}

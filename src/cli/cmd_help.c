@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `msb help`, `msb version`, `msb completion`: all from the table of commands. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void help_option(const struct cli_opt *o)
+{
+	char left[80] = "  ";
+
+	for (const char *l = o->letter; *l; l++)
+		snprintf(left + strlen(left), sizeof(left) - strlen(left), "-%c, ", *l);
+	snprintf(left + strlen(left), sizeof(left) - strlen(left), "--%s%s%s", o->name, o->arg ? " " : "",
+		 o->arg ? o->arg : "");
+	if (strlen(left) > 29)
+		printf("%s\n%-30s%s\n", left, "", o->help);
+	else
+		printf("%-30s%s\n", left, o->help);
+}
+
+void cli_print_help(const struct cli_command *cmd)
+{
+	printf("Usage: msb %s %s\n\n%s.\n", cmd->name, cmd->args, cmd->summary);
+	if (cmd->details)
+		printf("\n%s", cmd->details);
+	if (!cmd->opts)
+		return;
+	printf("\nOptions:\n");
+	for (const struct cli_opt *o = cmd->opts; o->name; o++)
+		help_option(o);
+	printf("%-30s%s\n", "  -h, --help", "this text");
+}
+
+int cmd_help(const struct cli_command *cmd, int argc, char **argv)
+{
+	if (argc > 1) {
+		const struct cli_command *c = cli_find_command(argv[1]);
+
+		if (!c)
+			return cli_usage(cmd, "unknown command '%s'", argv[1]);
+		cli_print_help(c);
+		return CLI_OK;
+	}
+	printf("microsandbox " MSB_VERSION ": a fresh machine for code that nobody trusts\n\n"
+	       "Usage: msb COMMAND [OPTIONS]\n       msx IMAGE [OPTIONS] [-- ARGS...]\n\nCommands:\n");
+	for (const struct cli_command *c = cli_commands; c->name; c++)
+		if (!c->hidden)
+			printf("  %-12s%s%s%s%s\n", c->name, c->summary, c->alias ? " (short: " : "",
+			       c->alias ? c->alias : "", c->alias ? ")" : "");
+	printf("\nDetails: msb help COMMAND. Try: msx python -- -c 'print(\"hello\")'\n");
+	return CLI_OK;
+}
+
+int cmd_version(const struct cli_command *cmd, int argc, char **argv)
+{
+	struct cli_args a;
+	int opt;
+
+	cli_args_init(&a, cmd, argc, argv);
+	if ((opt = cli_args_next(&a)) != CLI_OPT_END)
+		return cli_args_status(opt);
+	printf("v" MSB_VERSION "\n");
+	return CLI_OK;
+}
+
+static void completion_words(const struct cli_command *c)
+{
+	for (const struct cli_opt *o = c->opts; o && o->name; o++)
+		printf(" --%s", o->name);
+	printf(" --help");
+}
+
+static void completion_bash(void)
+{
+	printf("_msb() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]}\n"
+	       "\t[[ ${COMP_WORDS[0]##*/} == msx ]] && cmd=exe\n"
+	       "\tif [[ $cmd != exe || ${COMP_WORDS[0]##*/} != msx ]] && ((COMP_CWORD == 1)); then\n"
+	       "\t\tCOMPREPLY=($(compgen -W '");
+	for (const struct cli_command *c = cli_commands; c->name; c++)
+		if (!c->hidden)
+			printf("%s ", c->name);
+	printf("' -- \"$cur\"))\n\t\treturn\n\tfi\n\tcase $cmd in\n");
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		if (c->hidden)
+			continue;
+		printf("\t%s%s%s) COMPREPLY=($(compgen -W '", c->name, c->alias ? "|" : "",
+		       c->alias ? c->alias : "");
+		completion_words(c);
+		printf("' -- \"$cur\")) ;;\n");
+	}
+	printf("\tesac\n}\ncomplete -o default -F _msb msb msx\n");
+}
+
+static void completion_zsh(void)
+{
+	printf("#compdef msb msx\nautoload -U +X bashcompinit && bashcompinit\n");
+	completion_bash();
+}
+
+static void completion_fish(void)
+{
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		if (c->hidden)
+			continue;
+		printf("complete -c msb -n __fish_use_subcommand -f -a %s -d '%s'\n", c->name, c->summary);
+		for (const struct cli_opt *o = c->opts; o && o->name; o++) {
+			printf("complete -c msb -n '__fish_seen_subcommand_from %s' -l %s %s\n", c->name, o->name,
+			       o->arg ? "-r" : "");
+			if (c->opts == exe_opts)
+				printf("complete -c msx -l %s %s\n", o->name, o->arg ? "-r" : "");
+		}
+	}
+}
+
+int cmd_completion(const struct cli_command *cmd, int argc, char **argv)
+{
+	struct cli_args a;
+	int opt;
+
+	cli_args_init(&a, cmd, argc, argv);
+	if ((opt = cli_args_next(&a)) != CLI_OPT_END)
+		return cli_args_status(opt);
+	if (a.n_words != 1)
+		return cli_usage(cmd, "which shell? bash, zsh or fish");
+	if (!strcmp(a.words[0], "bash"))
+		completion_bash();
+	else if (!strcmp(a.words[0], "zsh"))
+		completion_zsh();
+	else if (!strcmp(a.words[0], "fish"))
+		completion_fish();
+	else
+		return cli_usage(cmd, "no completion for '%s': bash, zsh or fish", a.words[0]);
+	return CLI_OK;
+}

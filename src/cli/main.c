@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* msb: one program, many commands; msx is `msb exe`. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+const struct cli_command cli_commands[] = {
+	{
+		.name = "exe", .alias = "x", .args = "IMAGE[~SCRIPT] [OPTIONS] [-- ARGS...]",
+		.summary = "run a command in a throw-away sandbox (also: msx)",
+		.details = "Starts a fresh microVM from IMAGE, runs one command in it with this terminal or\n"
+			   "these pipes, and removes it. Without ARGS the image's own command runs; ARGS replace\n"
+			   "what follows its program, so that `msx python -- -c 'print(1)'` works. ~shell runs\n"
+			   "/bin/sh. The exit status is the command's; 124 after --timeout, 125 if msb failed,\n"
+			   "126 and 127 if the program could not be run or was not found, 128+n after signal n.\n",
+		.opts = exe_opts, .run = cmd_exe,
+	},
+	{
+		.name = "image", .args = "ls|inspect|import|build|rm [OPTIONS]",
+		.summary = "images in the local store",
+		.details = "Runs msb-image; see `msb image --help`.\n", .run = cmd_image,
+	},
+	{
+		.name = "doctor", .args = "[--json]", .summary = "check what sandboxes need, and say what to do",
+		.opts = doctor_opts, .run = cmd_doctor,
+	},
+	{
+		.name = "completion", .args = "bash|zsh|fish", .summary = "print shell completion",
+		.run = cmd_completion,
+	},
+	{ .name = "version", .args = "", .summary = "print the version", .run = cmd_version },
+	{ .name = "help", .args = "[COMMAND]", .summary = "this list, or one command in detail", .run = cmd_help },
+	{
+		.name = "supervise", .args = "--dir-fd N [--owner-fd N] DIR", .hidden = true,
+		.summary = "own one sandbox (started by the other commands)",
+		.opts = supervise_opts, .run = cmd_supervise,
+	},
+	{ .name = NULL },
+};
+
+const struct cli_command *cli_find_command(const char *name)
+{
+	for (const struct cli_command *c = cli_commands; c->name; c++)
+		if (!strcmp(c->name, name) || (c->alias && !strcmp(c->alias, name)))
+			return c;
+	return NULL;
+}
+
+static int main_run(const char *name, int argc, char **argv)
+{
+	const struct cli_command *c = cli_find_command(name);
+
+	if (!c) {
+		cli_error("unknown command '%s'", name);
+		fputs("Try: msb help\n", stderr);
+		return CLI_USAGE;
+	}
+	return c->run(c, argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	const char *base = argc ? strrchr(argv[0], '/') : NULL;
+
+	base = base ? base + 1 : argc ? argv[0] : "msb";
+	if (!strcmp(base, "msx")) {
+		cli_program = "msx";
+		return main_run("exe", argc, argv);
+	}
+	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return main_run("help", 1, argv);
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
+		return main_run("version", 1, argv);
+	return main_run(argv[1], argc - 1, argv + 1);
+}
