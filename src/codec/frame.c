@@ -252,6 +252,21 @@ bool frame_type_known(uint16_t type)
 	return message_find(type) != NULL;
 }
 
+bool frame_type_ends_channel(uint16_t type)
+{
+	switch (type) {
+	case FRAME_EXEC_EXIT:
+	case FRAME_REPL_DONE:
+	case FRAME_FILE_DONE:
+	case FRAME_METRICS_REPLY:
+	case FRAME_PONG:
+	case FRAME_ERROR:
+		return true;
+	default:
+		return false;
+	}
+}
+
 const char *frame_type_name(uint16_t type)
 {
 	const struct message *m = message_find(type);

@@ -32,9 +32,9 @@
  * channel of the old one is gone.
  *
  * Channels: the host side opens a channel by sending a request (EXEC, REPL_RUN,
- * FILE_*, METRICS) on a number not in use.  The answer that closes the channel is
+ * FILE_*, METRICS, PING) on a number not in use.  The answer that closes the channel is
  * ERROR or the request's own last message (EXEC_EXIT, REPL_DONE, FILE_DONE,
- * METRICS_REPLY).  CLOSE from the host abandons the channel: its processes are
+ * METRICS_REPLY, PONG).  CLOSE from the host abandons the channel: its processes are
  * killed, nothing more is sent on it but that last message.  The number is free
  * again when the last message has been seen.
  *
@@ -61,6 +61,7 @@
 #define FRAME_WINDOW (256u * 1024) /* initial window of a stream, bytes */
 #define FRAME_WINDOW_MAX (1024u * 1024) /* largest window that CREDIT may build up */
 #define FRAME_CHANNELS_MAX 256u /* channels open at once on one link */
+#define FRAME_PING_MAX 64u
 #define FRAME_VERSION 1u
 #define FRAME_MAGIC "MSBWIRE1"
 #define FRAME_MAGIC_SIZE 8u
@@ -71,7 +72,11 @@ enum frame_type {
 	FRAME_HELLO = 1, /* host -> agent, channel 0 */
 	FRAME_HELLO_ACK = 2, /* agent -> host, channel 0 */
 	FRAME_ERROR = 3, /* ends a channel; on channel 0: ends the link */
-	FRAME_PING = 4, /* channel 0; body echoed, at most 64 bytes */
+	/*
+	 * The body, at most FRAME_PING_MAX bytes, comes back as PONG on the same channel: on
+	 * channel 0 from the other end of the link, on another (a request) from the agent.
+	 */
+	FRAME_PING = 4,
 	FRAME_PONG = 5,
 	/* any channel with streams; flags = enum frame_stream */
 	FRAME_DATA = 16, /* raw bytes, at most FRAME_DATA_MAX */
@@ -359,6 +364,9 @@ int frame_decode(const struct frame *f, void *msg, size_t msg_size);
 
 /* Is this a type that this version knows? */
 bool frame_type_known(uint16_t type);
+
+/* Is this the last message of a channel, after which its number is free again? */
+bool frame_type_ends_channel(uint16_t type);
 
 /* "EXEC", …, or "?" */
 const char *frame_type_name(uint16_t type);
