@@ -55,7 +55,9 @@ int cli_usage(const struct cli_command *cmd, const char *fmt, ...)
 
 void cli_args_init(struct cli_args *a, const struct cli_command *cmd, int argc, char **argv)
 {
-	*a = (struct cli_args){ .cmd = cmd, .argv = argv, .argc = argc, .next = 1, .words = argv + 1 };
+	*a = (struct cli_args){
+		.cmd = cmd, .argv = argv, .argc = argc, .next = 1, .words = argv + 1
+	};
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--"))
 			continue;
@@ -206,9 +208,9 @@ static int cli_parse_scaled(const char *s, const struct cli_unit *units, uint64_
 int cli_parse_memory(const char *s, uint64_t *bytes)
 {
 	static const struct cli_unit units[] = {
-		{ "", 1 << 20 },    { "m", 1 << 20 },   { "mb", 1 << 20 }, { "mib", 1 << 20 },
-		{ "g", 1 << 30 },   { "gb", 1 << 30 },  { "gib", 1 << 30 }, { "k", 1 << 10 },
-		{ "kib", 1 << 10 }, { "b", 1 },         { NULL, 0 },
+		{ "", 1 << 20 },    { "m", 1 << 20 },  { "mb", 1 << 20 },  { "mib", 1 << 20 },
+		{ "g", 1 << 30 },   { "gb", 1 << 30 }, { "gib", 1 << 30 }, { "k", 1 << 10 },
+		{ "kib", 1 << 10 }, { "b", 1 },        { NULL, 0 },
 	};
 
 	return cli_parse_scaled(s, units, bytes);
@@ -217,7 +219,7 @@ int cli_parse_memory(const char *s, uint64_t *bytes)
 int cli_parse_duration(const char *s, uint64_t *ms)
 {
 	static const struct cli_unit units[] = {
-		{ "", 1000 },      { "s", 1000 },     { "ms", 1 }, { "m", 60000 },
+		{ "", 1000 },       { "s", 1000 },       { "ms", 1 }, { "m", 60000 },
 		{ "h", 3600000.0 }, { "d", 86400000.0 }, { NULL, 0 },
 	};
 

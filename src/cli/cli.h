@@ -14,26 +14,26 @@
 
 enum {
 	CLI_OK = 0,
-	CLI_USAGE = 2,       /* the command line is wrong */
-	CLI_FAILED = 125,    /* msb itself failed (as env(1), docker and podman have it) */
-	CLI_NOT_RUN = 126,   /* the command was found and could not be run */
+	CLI_USAGE = 2, /* the command line is wrong */
+	CLI_FAILED = 125, /* msb itself failed (as env(1), docker and podman have it) */
+	CLI_NOT_RUN = 126, /* the command was found and could not be run */
 	CLI_NOT_FOUND = 127, /* the command was not found */
-	CLI_TIMEOUT = 124,   /* as timeout(1) */
+	CLI_TIMEOUT = 124, /* as timeout(1) */
 };
 
 struct cli_opt {
-	const char *name;   /* "memory" */
-	const char *alias;  /* second long name, or NULL */
-	char letter[3];     /* up to two short ones, "" = none */
-	const char *arg;    /* "MIB"; NULL = a switch */
-	const char *help;   /* one line */
+	const char *name; /* "memory" */
+	const char *alias; /* second long name, or NULL */
+	char letter[3]; /* up to two short ones, "" = none */
+	const char *arg; /* "MIB"; NULL = a switch */
+	const char *help; /* one line */
 };
 
 struct cli_command {
 	const char *name, *alias; /* alias: short name, or NULL */
-	const char *args;         /* "IMAGE[~SCRIPT] [-- ARGS...]" */
-	const char *summary;      /* one line, in the list of commands */
-	const char *details;      /* for `msb help NAME`; may be NULL */
+	const char *args; /* "IMAGE[~SCRIPT] [-- ARGS...]" */
+	const char *summary; /* one line, in the list of commands */
+	const char *details; /* for `msb help NAME`; may be NULL */
 	const struct cli_opt *opts; /* ended by name NULL; may be NULL */
 	int (*run)(const struct cli_command *cmd, int argc, char **argv);
 	bool hidden;
@@ -43,9 +43,9 @@ struct cli_command {
 struct cli_args {
 	const struct cli_command *cmd;
 	const char *value; /* of the option last returned */
-	char **words;      /* positional arguments, in order */
+	char **words; /* positional arguments, in order */
 	int n_words;
-	char **rest;       /* what stood behind "--", NULL-terminated; NULL = there was none */
+	char **rest; /* what stood behind "--", NULL-terminated; NULL = there was none */
 	int n_rest;
 	/* internal */
 	int argc, next;

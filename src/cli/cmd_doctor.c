@@ -35,8 +35,9 @@ struct doctor {
 static void doctor_add(struct doctor *d, const char *name, enum doctor_level level,
 		       const char *detail, const char *advice)
 {
-	json_array_append_new(d->checks, json_pack("{ss ss ss ss}", "name", name, "status",
-						   doctor_words[level], "detail", detail, "advice", advice));
+	json_array_append_new(d->checks,
+			      json_pack("{ss ss ss ss}", "name", name, "status",
+					doctor_words[level], "detail", detail, "advice", advice));
 	if (level == DOCTOR_BAD)
 		d->bad++;
 }
@@ -46,15 +47,18 @@ static void doctor_kvm(struct doctor *d)
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (fd >= 0)
-		doctor_add(d, "kvm", DOCTOR_WARN, "/dev/kvm can be opened, but this build has no kvm engine",
+		doctor_add(d, "kvm", DOCTOR_WARN,
+			   "/dev/kvm can be opened, but this build has no kvm engine",
 			   "sandboxes run in software emulation");
 	else if (errno == ENOENT)
 		doctor_add(d, "kvm", DOCTOR_WARN, "there is no /dev/kvm",
-			   "sandboxes run in software emulation; on bare metal, enable virtualization and "
+			   "sandboxes run in software emulation; on bare metal, enable "
+			   "virtualization and "
 			   "load the module kvm-intel or kvm-amd");
 	else
 		doctor_add(d, "kvm", DOCTOR_WARN, "/dev/kvm cannot be opened",
-			   "sandboxes run in software emulation; add yourself to the group kvm to use it");
+			   "sandboxes run in software emulation; add yourself to the group kvm to "
+			   "use it");
 	close_fd(&fd);
 }
 
@@ -69,7 +73,8 @@ static void doctor_engines(struct doctor *d)
 			doctor_add(d, "engine", DOCTOR_BAD, (*o)->name, err_text(&e));
 			continue;
 		}
-		snprintf(detail, sizeof(detail), "%s (isolation: %s): %s", (*o)->name, (*o)->isolation, version);
+		snprintf(detail, sizeof(detail), "%s (isolation: %s): %s", (*o)->name,
+			 (*o)->isolation, version);
 		doctor_add(d, "engine", DOCTOR_OK, detail, "");
 	}
 }
@@ -81,7 +86,8 @@ static void doctor_jail(struct doctor *d)
 	if (jail_probe(&e))
 		doctor_add(d, "jail", DOCTOR_BAD, "user namespaces cannot be used", err_text(&e));
 	else
-		doctor_add(d, "jail", DOCTOR_OK, "full: namespaces, empty root, no capabilities, seccomp", "");
+		doctor_add(d, "jail", DOCTOR_OK,
+			   "full: namespaces, empty root, no capabilities, seccomp", "");
 }
 
 static void doctor_part(struct doctor *d, const char *name, const char *file, const char *advice)
@@ -117,13 +123,15 @@ static void doctor_home(struct doctor *d)
 	}
 	if (access(home, W_OK | X_OK) || statvfs(home, &fs)) {
 		snprintf(detail, sizeof(detail), "%s: %s", home, strerror(errno));
-		doctor_add(d, "home", DOCTOR_BAD, detail, "set MICROSANDBOX_HOME to a directory that you may write");
+		doctor_add(d, "home", DOCTOR_BAD, detail,
+			   "set MICROSANDBOX_HOME to a directory that you may write");
 		return;
 	}
 	snprintf(detail, sizeof(detail), "%s (%llu MiB free)", home,
 		 (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
 	if ((unsigned long long)fs.f_bavail * fs.f_frsize < DOCTOR_FREE_MIN)
-		doctor_add(d, "home", DOCTOR_WARN, detail, "images and sandboxes need room: free some");
+		doctor_add(d, "home", DOCTOR_WARN, detail,
+			   "images and sandboxes need room: free some");
 	else
 		doctor_add(d, "home", DOCTOR_OK, detail, "");
 }
@@ -133,7 +141,8 @@ static void doctor_print(const struct doctor *d)
 	size_t i;
 	json_t *c;
 
-	json_array_foreach(d->checks, i, c) {
+	json_array_foreach(d->checks, i, c)
+	{
 		const char *advice = json_string_value(json_object_get(c, "advice"));
 
 		printf("%-8s %-10s %s\n", json_string_value(json_object_get(c, "status")),
@@ -142,8 +151,8 @@ static void doctor_print(const struct doctor *d)
 		if (*advice)
 			printf("%-8s %-10s -> %s\n", "", "", advice);
 	}
-	printf(d->bad ? "\nSandboxes cannot run here until the problems are solved.\n" :
-			"\nSandboxes can run here.\n");
+	printf(d->bad ? "\nSandboxes cannot run here until the problems are solved.\n"
+		      : "\nSandboxes can run here.\n");
 }
 
 int cmd_doctor(const struct cli_command *cmd, int argc, char **argv)

@@ -15,12 +15,12 @@
 #include "lib/launch.h"
 #include "sys/parts.h"
 
-#define EXE_MEMORY_DEFAULT  (512ull << 20)
-#define EXE_DISK_DEFAULT    (4ull << 30)
-#define EXE_DISK_MIN        (16ull << 20)
-#define EXE_DISK_MAX        (16ull << 40)
-#define EXE_BOOT_TIMEOUT_S  60u
-#define EXE_END_TIMEOUT_MS  10000u
+#define EXE_MEMORY_DEFAULT (512ull << 20)
+#define EXE_DISK_DEFAULT (4ull << 30)
+#define EXE_DISK_MIN (16ull << 20)
+#define EXE_DISK_MAX (16ull << 40)
+#define EXE_BOOT_TIMEOUT_S 60u
+#define EXE_END_TIMEOUT_MS 10000u
 
 enum exe_opt {
 	EXE_CPUS,
@@ -47,24 +47,33 @@ enum exe_opt {
 
 const struct cli_opt exe_opts[] = {
 	[EXE_CPUS] = { "cpus", "cpu", "", "N", "virtual CPUs (default 1, at most 16)" },
-	[EXE_MEMORY] = { "memory", NULL, "", "SIZE", "memory, MiB or with a unit: 512, 2G (default 512)" },
+	[EXE_MEMORY] = { "memory", NULL, "", "SIZE",
+			 "memory, MiB or with a unit: 512, 2G (default 512)" },
 	[EXE_DISK] = { "disk", NULL, "", "SIZE", "room for what the sandbox writes (default 4G)" },
-	[EXE_VOLUME] = { "volume", NULL, "v", "HOST:GUEST", "share a directory (not supported yet)" },
+	[EXE_VOLUME] = { "volume", NULL, "v", "HOST:GUEST",
+			 "share a directory (not supported yet)" },
 	[EXE_PORT] = { "port", NULL, "p", "HOST:GUEST", "publish a port (not supported yet)" },
 	[EXE_ENV] = { "env", NULL, "", "KEY=VALUE", "set an environment variable (repeatable)" },
-	[EXE_WORKDIR] = { "workdir", NULL, "", "DIR", "directory to start in (default: the image's)" },
-	[EXE_USER] = { "user", NULL, "u", "USER", "name, uid, name:group or uid:gid (default: the image's)" },
+	[EXE_WORKDIR] = { "workdir", NULL, "", "DIR",
+			  "directory to start in (default: the image's)" },
+	[EXE_USER] = { "user", NULL, "u", "USER",
+		       "name, uid, name:group or uid:gid (default: the image's)" },
 	[EXE_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, public (default), any" },
 	[EXE_EXEC] = { "exec", NULL, "ex", "PROGRAM", "run this program instead of the image's" },
-	[EXE_TIMEOUT] = { "timeout", NULL, "", "TIME", "kill the command after 30, 1.5s, 2m, 1h (status 124)" },
+	[EXE_TIMEOUT] = { "timeout", NULL, "", "TIME",
+			  "kill the command after 30, 1.5s, 2m, 1h (status 124)" },
 	[EXE_ENGINE] = { "engine", NULL, "", "ENGINE", "auto (default), kvm, tcg" },
 	[EXE_KERNEL] = { "kernel", NULL, "", "FILE", "boot this vmlinux instead of ours" },
-	[EXE_BOOT_TIMEOUT] = { "boot-timeout", NULL, "", "TIME", "give up if the guest does not answer (default 60s)" },
-	[EXE_JAIL] = { "jail", NULL, "", "MODE", "full (default), or reduced where user namespaces are refused" },
-	[EXE_RLIMIT] = { "rlimit", NULL, "", "NAME=SOFT[:HARD]", "resource limit of the command, e.g. nofile=1024 (repeatable)" },
+	[EXE_BOOT_TIMEOUT] = { "boot-timeout", NULL, "", "TIME",
+			       "give up if the guest does not answer (default 60s)" },
+	[EXE_JAIL] = { "jail", NULL, "", "MODE",
+		       "full (default), or reduced where user namespaces are refused" },
+	[EXE_RLIMIT] = { "rlimit", NULL, "", "NAME=SOFT[:HARD]",
+			 "resource limit of the command, e.g. nofile=1024 (repeatable)" },
 	[EXE_TTY] = { "tty", NULL, "t", NULL, "give the command a terminal although ours is none" },
 	[EXE_NO_TTY] = { "no-tty", NULL, "T", NULL, "plain streams although we have a terminal" },
-	[EXE_IMAGE] = { "image", NULL, "i", NULL, "the argument is an image (it always is; accepted for compatibility)" },
+	[EXE_IMAGE] = { "image", NULL, "i", NULL,
+			"the argument is an image (it always is; accepted for compatibility)" },
 	[EXE_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
 	{ NULL },
 };
@@ -88,31 +97,39 @@ static int exe_one_of(const struct exe *x, const char *opt, const char *v, const
 	for (; *set; set++) {
 		if (!strcasecmp(v, *set))
 			return 0;
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", all[0] ? ", " : "", *set);
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", all[0] ? ", " : "",
+			 *set);
 	}
 	return cli_usage(x->cmd, "--%s is '%s': use one of %s", opt, v, all);
 }
 
 static int exe_parse_limits(struct exe *x, int opt, const char *v)
 {
-	static const char *const names[] = { [EXE_CPUS] = "cpus", [EXE_MEMORY] = "memory",
-					     [EXE_DISK] = "disk" };
+	static const char *const names[] = {
+		[EXE_CPUS] = "cpus", [EXE_MEMORY] = "memory", [EXE_DISK] = "disk"
+	};
 	switch (opt) {
 	case EXE_CPUS:
 		if (cli_parse_uint(v, ENGINE_CPUS_MAX, &x->cpus) || !x->cpus)
-			return cli_usage(x->cmd, "--cpus is '%s': give a number from 1 to %u", v, ENGINE_CPUS_MAX);
+			return cli_usage(x->cmd, "--cpus is '%s': give a number from 1 to %u", v,
+					 ENGINE_CPUS_MAX);
 		return 0;
 	case EXE_MEMORY:
 		if (!cli_parse_memory(v, &x->memory) && x->memory >= ENGINE_MEMORY_MIN &&
 		    x->memory <= ENGINE_MEMORY_MAX)
 			return 0;
-		return cli_usage(x->cmd, "--%s is '%s': give MiB or a size such as 512M or 2G, at least 128M",
-				 names[opt], v);
+		return cli_usage(
+			x->cmd,
+			"--%s is '%s': give MiB or a size such as 512M or 2G, at least 128M",
+			names[opt], v);
 	default:
-		if (!cli_parse_memory(v, &x->disk) && x->disk >= EXE_DISK_MIN && x->disk <= EXE_DISK_MAX)
+		if (!cli_parse_memory(v, &x->disk) && x->disk >= EXE_DISK_MIN &&
+		    x->disk <= EXE_DISK_MAX)
 			return 0;
-		return cli_usage(x->cmd, "--%s is '%s': give MiB or a size such as 512M or 10G, at least 16M",
-				 names[opt], v);
+		return cli_usage(
+			x->cmd,
+			"--%s is '%s': give MiB or a size such as 512M or 10G, at least 16M",
+			names[opt], v);
 	}
 }
 
@@ -148,25 +165,30 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 		return 0;
 	case EXE_WORKDIR:
 		x->workdir = v;
-		return *v == '/' ? 0 : cli_usage(x->cmd, "--workdir is '%s': give an absolute path", v);
+		return *v == '/' ? 0
+				 : cli_usage(x->cmd, "--workdir is '%s': give an absolute path", v);
 	case EXE_USER:
 		x->user = v;
 		return 0;
 	case EXE_SCOPE:
 		x->scope = v;
 		if (!strcasecmp(v, "group"))
-			return cli_usage(x->cmd, "--scope group is not supported yet: use none, public or any");
+			return cli_usage(
+				x->cmd,
+				"--scope group is not supported yet: use none, public or any");
 		return exe_one_of(x, "scope", v, scopes);
 	case EXE_EXEC:
 		x->program = v;
 		return *v ? 0 : cli_usage(x->cmd, "--exec needs a program");
 	case EXE_TIMEOUT:
 		if (cli_parse_duration(v, &x->timeout_ms) || !x->timeout_ms)
-			return cli_usage(x->cmd, "--timeout is '%s': give seconds, or 1.5s, 2m, 1h", v);
+			return cli_usage(x->cmd, "--timeout is '%s': give seconds, or 1.5s, 2m, 1h",
+					 v);
 		return 0;
 	case EXE_BOOT_TIMEOUT:
 		if (cli_parse_duration(v, &x->boot_timeout_ms) || x->boot_timeout_ms < 1000)
-			return cli_usage(x->cmd, "--boot-timeout is '%s': give seconds, at least 1", v);
+			return cli_usage(x->cmd, "--boot-timeout is '%s': give seconds, at least 1",
+					 v);
 		return 0;
 	case EXE_ENGINE:
 		x->engine = v;
@@ -206,16 +228,21 @@ static int exe_parse(struct exe *x, struct cli_args *a)
 	if (!a->n_words)
 		return cli_usage(x->cmd, "which image? For example: msx python");
 	if (a->n_words > 1)
-		return cli_usage(x->cmd, "unexpected argument '%s': what the program is to get stands behind --, "
-				 "as in: %s %s -- %s", a->words[1], cli_program, a->words[0], a->words[1]);
+		return cli_usage(
+			x->cmd,
+			"unexpected argument '%s': what the program is to get stands behind --, "
+			"as in: %s %s -- %s",
+			a->words[1], cli_program, a->words[0], a->words[1]);
 	x->image = a->words[0];
 	tilde = strchr(a->words[0], '~');
 	if (tilde) {
 		*tilde = '\0';
 		x->script = tilde + 1;
 		if (strcmp(x->script, "shell"))
-			return cli_usage(x->cmd, "image %s has no script '%s': an image by itself has only "
-					 "~shell", x->image, x->script);
+			return cli_usage(x->cmd,
+					 "image %s has no script '%s': an image by itself has only "
+					 "~shell",
+					 x->image, x->script);
 		if (x->program)
 			return cli_usage(x->cmd, "give either ~SCRIPT or --exec, not both");
 	}
@@ -229,8 +256,10 @@ static int exe_parse(struct exe *x, struct cli_args *a)
 static int exe_add(struct exe *x, const char *word, struct err *e)
 {
 	if (frame_list_add(&x->argv_bytes, &x->argv, word, strlen(word)))
-		return err_set(e, E2BIG, "the arguments are too long (limit %u bytes together): pass the "
-			       "data on standard input", FRAME_BODY_MAX);
+		return err_set(e, E2BIG,
+			       "the arguments are too long (limit %u bytes together): pass the "
+			       "data on standard input",
+			       FRAME_BODY_MAX);
 	return 0;
 }
 
@@ -283,7 +312,8 @@ static int exe_build_env(struct exe *x, const struct image_config *c, struct err
 		rc = frame_list_add(&all, &list, s.p, s.len);
 	if (rc) {
 		buf_fini(&all);
-		return err_set(e, E2BIG, "the environment is too long (limit %u bytes)", FRAME_BODY_MAX);
+		return err_set(e, E2BIG, "the environment is too long (limit %u bytes)",
+			       FRAME_BODY_MAX);
 	}
 	buf_fini(&x->env_bytes);
 	x->env_bytes = all;
@@ -297,8 +327,8 @@ static int exe_strdup(char **to, const char *s, struct err *e)
 	return *to ? 0 : err_errno(e, ENOMEM, "sandbox configuration");
 }
 
-static int exe_fill_config(const struct exe *x, const struct image *image, struct sandbox_config *cfg,
-			   struct err *e)
+static int exe_fill_config(const struct exe *x, const struct image *image,
+			   struct sandbox_config *cfg, struct err *e)
 {
 	int rc;
 
@@ -308,7 +338,8 @@ static int exe_fill_config(const struct exe *x, const struct image *image, struc
 	cfg->boot_timeout_s = (unsigned)((x->boot_timeout_ms + 999) / 1000);
 	if ((rc = exe_strdup(&cfg->image, x->image, e)) ||
 	    (rc = exe_strdup(&cfg->image_path, image->root_path, e)) ||
-	    (rc = exe_strdup(&cfg->engine, x->engine, e)) || (rc = exe_strdup(&cfg->scope, x->scope, e)) ||
+	    (rc = exe_strdup(&cfg->engine, x->engine, e)) ||
+	    (rc = exe_strdup(&cfg->scope, x->scope, e)) ||
 	    (rc = exe_strdup(&cfg->jail, x->jail, e)) ||
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)))
 		return rc;
@@ -350,8 +381,12 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 	if (status)
 		return cli_fail(&e);
 	struct session_spec spec = {
-		.fd = take_fd(&launch.fd), .exec = &exec, .what = x->image, .quiet = x->quiet,
-		.tty = x->tty || (!x->no_tty && terminal_interactive()), .timeout_ms = x->timeout_ms,
+		.fd = take_fd(&launch.fd),
+		.exec = &exec,
+		.what = x->image,
+		.quiet = x->quiet,
+		.tty = x->tty || (!x->no_tty && terminal_interactive()),
+		.timeout_ms = x->timeout_ms,
 	};
 	status = session_run(&spec);
 	launch_end(&launch, EXE_END_TIMEOUT_MS);
@@ -361,8 +396,13 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 {
 	struct exe x = {
-		.cmd = cmd, .scope = "public", .engine = "auto", .jail = "full", .cpus = 1,
-		.memory = EXE_MEMORY_DEFAULT, .disk = EXE_DISK_DEFAULT,
+		.cmd = cmd,
+		.scope = "public",
+		.engine = "auto",
+		.jail = "full",
+		.cpus = 1,
+		.memory = EXE_MEMORY_DEFAULT,
+		.disk = EXE_DISK_DEFAULT,
 		.boot_timeout_ms = EXE_BOOT_TIMEOUT_S * 1000,
 	};
 	auto_free char *home = NULL;

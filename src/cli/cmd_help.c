@@ -12,8 +12,8 @@ static void help_option(const struct cli_opt *o)
 
 	for (const char *l = o->letter; *l; l++)
 		snprintf(left + strlen(left), sizeof(left) - strlen(left), "-%c, ", *l);
-	snprintf(left + strlen(left), sizeof(left) - strlen(left), "--%s%s%s", o->name, o->arg ? " " : "",
-		 o->arg ? o->arg : "");
+	snprintf(left + strlen(left), sizeof(left) - strlen(left), "--%s%s%s", o->name,
+		 o->arg ? " " : "", o->arg ? o->arg : "");
 	if (strlen(left) > 29)
 		printf("%s\n%-30s%s\n", left, "", o->help);
 	else
@@ -44,11 +44,13 @@ int cmd_help(const struct cli_command *cmd, int argc, char **argv)
 		return CLI_OK;
 	}
 	printf("microsandbox " MSB_VERSION ": a fresh machine for code that nobody trusts\n\n"
-	       "Usage: msb COMMAND [OPTIONS]\n       msx IMAGE [OPTIONS] [-- ARGS...]\n\nCommands:\n");
+	       "Usage: msb COMMAND [OPTIONS]\n       msx IMAGE [OPTIONS] [-- "
+	       "ARGS...]\n\nCommands:\n");
 	for (const struct cli_command *c = cli_commands; c->name; c++)
 		if (!c->hidden)
-			printf("  %-12s%s%s%s%s\n", c->name, c->summary, c->alias ? " (short: " : "",
-			       c->alias ? c->alias : "", c->alias ? ")" : "");
+			printf("  %-12s%s%s%s%s\n", c->name, c->summary,
+			       c->alias ? " (short: " : "", c->alias ? c->alias : "",
+			       c->alias ? ")" : "");
 	printf("\nDetails: msb help COMMAND. Try: msx python -- -c 'print(\"hello\")'\n");
 	return CLI_OK;
 }
@@ -76,7 +78,8 @@ static void completion_bash(void)
 {
 	printf("_msb() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]}\n"
 	       "\t[[ ${COMP_WORDS[0]##*/} == msx ]] && cmd=exe\n"
-	       "\tif [[ $cmd != exe || ${COMP_WORDS[0]##*/} != msx ]] && ((COMP_CWORD == 1)); then\n"
+	       "\tif [[ $cmd != exe || ${COMP_WORDS[0]##*/} != msx ]] && ((COMP_CWORD == 1)); "
+	       "then\n"
 	       "\t\tCOMPREPLY=($(compgen -W '");
 	for (const struct cli_command *c = cli_commands; c->name; c++)
 		if (!c->hidden)
@@ -104,10 +107,11 @@ static void completion_fish(void)
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
 		if (c->hidden)
 			continue;
-		printf("complete -c msb -n __fish_use_subcommand -f -a %s -d '%s'\n", c->name, c->summary);
+		printf("complete -c msb -n __fish_use_subcommand -f -a %s -d '%s'\n", c->name,
+		       c->summary);
 		for (const struct cli_opt *o = c->opts; o && o->name; o++) {
-			printf("complete -c msb -n '__fish_seen_subcommand_from %s' -l %s %s\n", c->name, o->name,
-			       o->arg ? "-r" : "");
+			printf("complete -c msb -n '__fish_seen_subcommand_from %s' -l %s %s\n",
+			       c->name, o->name, o->arg ? "-r" : "");
 			if (c->opts == exe_opts)
 				printf("complete -c msx -l %s %s\n", o->name, o->arg ? "-r" : "");
 		}

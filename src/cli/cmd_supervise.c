@@ -21,7 +21,8 @@ int cmd_supervise(const struct cli_command *cmd, int argc, char **argv)
 	cli_args_init(&a, cmd, argc, argv);
 	while ((opt = cli_args_next(&a)) >= 0)
 		if (cli_parse_uint(a.value, 1023, &fd[opt]) || fd[opt] < 3)
-			return cli_usage(cmd, "--%s is '%s': give a descriptor", supervise_opts[opt].name, a.value);
+			return cli_usage(cmd, "--%s is '%s': give a descriptor",
+					 supervise_opts[opt].name, a.value);
 	if (opt != CLI_OPT_END)
 		return cli_args_status(opt);
 	if (!fd[SUPERVISE_DIR_FD] || a.n_words != 1)

@@ -7,34 +7,55 @@
 
 const struct cli_command cli_commands[] = {
 	{
-		.name = "exe", .alias = "x", .args = "IMAGE[~SCRIPT] [OPTIONS] [-- ARGS...]",
+		.name = "exe",
+		.alias = "x",
+		.args = "IMAGE[~SCRIPT] [OPTIONS] [-- ARGS...]",
 		.summary = "run a command in a throw-away sandbox (also: msx)",
-		.details = "Starts a fresh microVM from IMAGE, runs one command in it with this terminal or\n"
-			   "these pipes, and removes it. Without ARGS the image's own command runs; ARGS replace\n"
-			   "what follows its program, so that `msx python -- -c 'print(1)'` works. ~shell runs\n"
-			   "/bin/sh. The exit status is the command's; 124 after --timeout, 125 if msb failed,\n"
-			   "126 and 127 if the program could not be run or was not found, 128+n after signal n.\n",
-		.opts = exe_opts, .run = cmd_exe,
+		.details = "Starts a fresh microVM from IMAGE, runs one command in it with this "
+			   "terminal or\n"
+			   "these pipes, and removes it. Without ARGS the image's own command "
+			   "runs; ARGS replace\n"
+			   "what follows its program, so that `msx python -- -c 'print(1)'` works. "
+			   "~shell runs\n"
+			   "/bin/sh. The exit status is the command's; 124 after --timeout, 125 if "
+			   "msb failed,\n"
+			   "126 and 127 if the program could not be run or was not found, 128+n "
+			   "after signal n.\n",
+		.opts = exe_opts,
+		.run = cmd_exe,
 	},
 	{
-		.name = "image", .args = "ls|inspect|import|build|rm [OPTIONS]",
+		.name = "image",
+		.args = "ls|inspect|import|build|rm [OPTIONS]",
 		.summary = "images in the local store",
-		.details = "Runs msb-image; see `msb image --help`.\n", .run = cmd_image,
+		.details = "Runs msb-image; see `msb image --help`.\n",
+		.run = cmd_image,
 	},
 	{
-		.name = "doctor", .args = "[--json]", .summary = "check what sandboxes need, and say what to do",
-		.opts = doctor_opts, .run = cmd_doctor,
+		.name = "doctor",
+		.args = "[--json]",
+		.summary = "check what sandboxes need, and say what to do",
+		.opts = doctor_opts,
+		.run = cmd_doctor,
 	},
 	{
-		.name = "completion", .args = "bash|zsh|fish", .summary = "print shell completion",
+		.name = "completion",
+		.args = "bash|zsh|fish",
+		.summary = "print shell completion",
 		.run = cmd_completion,
 	},
 	{ .name = "version", .args = "", .summary = "print the version", .run = cmd_version },
-	{ .name = "help", .args = "[COMMAND]", .summary = "this list, or one command in detail", .run = cmd_help },
+	{ .name = "help",
+	  .args = "[COMMAND]",
+	  .summary = "this list, or one command in detail",
+	  .run = cmd_help },
 	{
-		.name = "supervise", .args = "--dir-fd N [--owner-fd N] DIR", .hidden = true,
+		.name = "supervise",
+		.args = "--dir-fd N [--owner-fd N] DIR",
+		.hidden = true,
 		.summary = "own one sandbox (started by the other commands)",
-		.opts = supervise_opts, .run = cmd_supervise,
+		.opts = supervise_opts,
+		.run = cmd_supervise,
 	},
 	{ .name = NULL },
 };

@@ -36,7 +36,7 @@
 #include "lib/client.h"
 
 #define SESSION_TERM_GRACE_MS 5000u
-#define SESSION_PROGRESS_MS   1000u
+#define SESSION_PROGRESS_MS 1000u
 
 struct session;
 
@@ -46,9 +46,9 @@ struct outlet {
 	struct loop_watch watch;
 	struct buf pending;
 	int fd;
-	bool own_fd;      /* fd is our own description, non-blocking */
-	bool pollable;    /* the watch is on it */
-	bool broken;      /* its reader is gone */
+	bool own_fd; /* fd is our own description, non-blocking */
+	bool pollable; /* the watch is on it */
+	bool broken; /* its reader is gone */
 	uint32_t written; /* since credit was last given */
 	uint16_t stream;
 };
@@ -294,8 +294,9 @@ static void session_exec_error(struct session *s, const struct frame *f)
 				*p = '?';
 		cli_error("%s", text);
 	}
-	session_end(s, err.code == ENOENT ? CLI_NOT_FOUND :
-		       err.code == EACCES || err.code == ENOEXEC ? CLI_NOT_RUN : CLI_FAILED);
+	session_end(s, err.code == ENOENT                          ? CLI_NOT_FOUND
+		       : err.code == EACCES || err.code == ENOEXEC ? CLI_NOT_RUN
+								   : CLI_FAILED);
 }
 
 static void session_frame(struct client_channel *ch, const struct frame *f)
@@ -467,8 +468,10 @@ static int session_open(struct session *s, struct err *e)
 	list_init(&s->channel.link);
 	rc = client_open(&s->client, &s->channel, FRAME_EXEC, &exec);
 	if (rc == -EMSGSIZE)
-		return err_set(e, E2BIG, "arguments and environment are too long (limit %u bytes together): "
-			       "pass the data on standard input", FRAME_BODY_MAX);
+		return err_set(e, E2BIG,
+			       "arguments and environment are too long (limit %u bytes together): "
+			       "pass the data on standard input",
+			       FRAME_BODY_MAX);
 	if (rc)
 		return err_errno(e, -rc, "cannot send the command");
 	if (!s->in_eof) {
@@ -502,7 +505,10 @@ static int session_start(struct session *s, struct err *e)
 int session_run(struct session_spec *spec)
 {
 	struct session s = {
-		.spec = spec, .signal_fd = -1, .in_window = FRAME_WINDOW, .status = CLI_FAILED,
+		.spec = spec,
+		.signal_fd = -1,
+		.in_window = FRAME_WINDOW,
+		.status = CLI_FAILED,
 	};
 	struct err e = ERR_INIT;
 	int rc;

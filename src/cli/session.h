@@ -5,10 +5,10 @@
 #include "codec/frame.h"
 
 struct session_spec {
-	int fd;                        /* connection to the sandbox; taken over */
+	int fd; /* connection to the sandbox; taken over */
 	const struct frame_exec *exec; /* flags and window size are filled in here */
-	const char *what;              /* for progress, e.g. the image's name */
-	bool tty;                      /* raw terminal and pty; else three plain streams */
+	const char *what; /* for progress, e.g. the image's name */
+	bool tty; /* raw terminal and pty; else three plain streams */
 	bool quiet;
 	uint64_t timeout_ms; /* as in exec, for the message */
 };

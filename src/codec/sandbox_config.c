@@ -15,7 +15,10 @@ struct config_string {
 	size_t offset;
 };
 
-#define S(m) { #m, offsetof(struct sandbox_config, m) }
+#define S(m) \
+	{ \
+#m, offsetof(struct sandbox_config, m) \
+	}
 static const struct config_string config_strings[] = {
 	S(name), S(image), S(image_path), S(kernel), S(initramfs), S(engine), S(scope), S(jail),
 };
@@ -75,7 +78,8 @@ static int config_get_int(json_t *j, const char *key, int64_t min, int64_t max, 
 	json_t *v = json_object_get(j, key);
 
 	if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max)
-		return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": '%s' must be a number from %lld to %lld", key,
+		return err_set(e, EINVAL,
+			       SANDBOX_CONFIG_FILE ": '%s' must be a number from %lld to %lld", key,
 			       (long long)min, (long long)max);
 	*out = json_integer_value(v);
 	return 0;

@@ -16,12 +16,12 @@
 
 struct sandbox_config {
 	char *name;
-	char *image;      /* reference as given, for people */
+	char *image; /* reference as given, for people */
 	char *image_path; /* ext4 root image */
 	char *kernel, *initramfs;
 	char *engine; /* auto, tcg, kvm */
-	char *scope;  /* none, public, any */
-	char *jail;   /* full, reduced */
+	char *scope; /* none, public, any */
+	char *jail; /* full, reduced */
 	unsigned cpus;
 	uint64_t memory_bytes;
 	uint64_t disk_bytes; /* size of the upper */
@@ -31,11 +31,11 @@ struct sandbox_config {
 
 /* Files of a sandbox's directory. */
 #define SANDBOX_CONFIG_FILE "config.json"
-#define SANDBOX_RUN_DIR     "run"
-#define SANDBOX_LOG_DIR     "log"
-#define SANDBOX_CTL_SOCK    "run/ctl.sock"
-#define SANDBOX_PID_FILE    "run/pid"
-#define SANDBOX_CONFIG_MAX  (1u << 20) /* bytes of config.json */
+#define SANDBOX_RUN_DIR "run"
+#define SANDBOX_LOG_DIR "log"
+#define SANDBOX_CTL_SOCK "run/ctl.sock"
+#define SANDBOX_PID_FILE "run/pid"
+#define SANDBOX_CONFIG_MAX (1u << 20) /* bytes of config.json */
 
 /* Every string is malloc'ed. */
 void sandbox_config_fini(struct sandbox_config *c);

@@ -32,7 +32,8 @@ int engine_choose(const char *name, const struct engine_ops **out, const char **
 		return 0;
 	}
 	if (!strcmp(name, "kvm"))
-		return err_set(e, ENOTSUP, "engine kvm: this build has no kvm engine; "
+		return err_set(e, ENOTSUP,
+			       "engine kvm: this build has no kvm engine; "
 			       "use --engine tcg (software emulation)");
 	return err_set(e, EINVAL, "engine '%s': use auto, kvm or tcg", name);
 }

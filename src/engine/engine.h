@@ -27,8 +27,8 @@
 #include "sys/child.h"
 #include "sys/jail.h"
 
-#define ENGINE_DISKS_MAX  2
-#define ENGINE_CPUS_MAX   16u
+#define ENGINE_DISKS_MAX 2
+#define ENGINE_CPUS_MAX 16u
 #define ENGINE_MEMORY_MIN (128ull << 20)
 #define ENGINE_MEMORY_MAX (1024ull << 30)
 
@@ -41,20 +41,21 @@ struct engine_disk {
 };
 
 struct engine_vm_desc {
+	const char *name; /* for people who look at the list of processes */
 	const char *kernel, *initramfs; /* absolute host paths */
-	unsigned cpus;                  /* 1 … ENGINE_CPUS_MAX */
+	unsigned cpus; /* 1 … ENGINE_CPUS_MAX */
 	uint64_t memory_bytes;
 	struct engine_disk disks[ENGINE_DISKS_MAX];
 	unsigned n_disks;
-	int console_fd;                  /* stream socket: hvc0 */
+	int console_fd; /* stream socket: hvc0 */
 	int port_fds[ENGINE_PORT_COUNT]; /* stream sockets, by enum engine_port */
-	int net_fd;                      /* stream socket to msb-net; -1 = no NIC */
-	int log_fd;                      /* stdout and stderr of the VM process */
+	int net_fd; /* stream socket to msb-net; -1 = no NIC */
+	int log_fd; /* stdout and stderr of the VM process */
 	enum jail_mode jail;
 };
 
 struct engine_ops {
-	const char *name;      /* "tcg" */
+	const char *name; /* "tcg" */
 	const char *isolation; /* "hardware", "emulated" */
 
 	/* Can this engine run here? If not: the reason and what to do about it. */

@@ -32,12 +32,12 @@
 #include "base/mem.h"
 
 #define TCG_ARGS_MAX 96
-#define TCG_FDS_MAX  16
+#define TCG_FDS_MAX 16
 /* Descriptors in the VM process: 0-2 are null and log, then from here on. */
 #define TCG_FD_BASE 10
 
-#define TCG_PROGRAM  "/usr/bin/qemu-system-x86_64"
-#define TCG_MODULE   "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"
+#define TCG_PROGRAM "/usr/bin/qemu-system-x86_64"
+#define TCG_MODULE "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"
 #define TCG_FIRMWARE "/usr/share/qemu"
 
 /*
@@ -59,7 +59,8 @@ struct tcg_args {
 static int tcg_probe(struct err *e)
 {
 	if (access(TCG_PROGRAM, X_OK))
-		return err_set(e, ENOENT, "QEMU is not installed: install the Debian package qemu-system-x86 "
+		return err_set(e, ENOENT,
+			       "QEMU is not installed: install the Debian package qemu-system-x86 "
 			       "(looked for " TCG_PROGRAM ")");
 	return 0;
 }
@@ -109,8 +110,9 @@ static void tcg_add_disk(struct tcg_args *a, const struct engine_disk *d, unsign
 	tcg_arg(a, "fd=%d,set=%u", tcg_fd(a, d->fd), index + 1);
 	tcg_arg(a, "-blockdev");
 	/* Image formats are never probed: a guest could otherwise write itself a header. */
-	tcg_arg(a, "driver=raw,node-name=disk%u,read-only=%s,discard=unmap,file.driver=file,"
-		   "file.filename=/dev/fdset/%u,file.read-only=%s,file.locking=off",
+	tcg_arg(a,
+		"driver=raw,node-name=disk%u,read-only=%s,discard=unmap,file.driver=file,"
+		"file.filename=/dev/fdset/%u,file.read-only=%s,file.locking=off",
 		index, ro, index + 1, ro);
 	tcg_arg(a, "-device");
 	tcg_arg(a, "virtio-blk-device,drive=disk%u,serial=%s", index, d->serial);
@@ -143,6 +145,8 @@ static void tcg_add_consoles(struct tcg_args *a, const struct engine_vm_desc *d)
 
 static void tcg_add_machine(struct tcg_args *a, const struct engine_vm_desc *d)
 {
+	tcg_arg(a, "-name");
+	tcg_arg(a, "msb-%s", d->name);
 	tcg_arg(a, "-no-user-config");
 	tcg_arg(a, "-nodefaults");
 	tcg_arg(a, "-display");
@@ -169,7 +173,8 @@ static uint64_t tcg_file_limit(const struct engine_vm_desc *d)
 	struct stat st;
 
 	for (unsigned i = 0; i < d->n_disks; i++)
-		if (!d->disks[i].readonly && !fstat(d->disks[i].fd, &st) && (uint64_t)st.st_size > limit)
+		if (!d->disks[i].readonly && !fstat(d->disks[i].fd, &st) &&
+		    (uint64_t)st.st_size > limit)
 			limit = (uint64_t)st.st_size;
 	return limit;
 }
@@ -185,7 +190,8 @@ static int tcg_spawn(struct tcg_args *a, const struct engine_vm_desc *d, struct 
 		{ TCG_MODULE, TCG_MODULE, true, true },
 		{ TCG_FIRMWARE "/qboot.rom", TCG_FIRMWARE "/qboot.rom", false, false },
 		{ TCG_FIRMWARE "/pvh.bin", TCG_FIRMWARE "/pvh.bin", false, false },
-		{ TCG_FIRMWARE "/linuxboot_dma.bin", TCG_FIRMWARE "/linuxboot_dma.bin", false, true },
+		{ TCG_FIRMWARE "/linuxboot_dma.bin", TCG_FIRMWARE "/linuxboot_dma.bin", false,
+		  true },
 		{ "/etc/ld.so.cache", "/etc/ld.so.cache", false, true },
 		{ d->kernel, "/boot/vmlinux", false, false },
 		{ d->initramfs, "/boot/initramfs", false, false },
@@ -269,7 +275,11 @@ static int tcg_version(char *to, size_t size, struct err *e)
 	auto_close int in_fd = -1;
 	struct child_fd map;
 	struct child_spec spec = {
-		.path = TCG_PROGRAM, .argv = argv, .fds = &map, .n_fds = 1, .new_session = true,
+		.path = TCG_PROGRAM,
+		.argv = argv,
+		.fds = &map,
+		.n_fds = 1,
+		.new_session = true,
 	};
 	const char *prefix = "QEMU emulator version ";
 	int fds[2], status, rc = tcg_probe(e);

@@ -10,7 +10,7 @@
 
 #include "codec/sandbox_config.h"
 
-#define CLIENT_IN_MAX  (FRAME_HEADER_SIZE + FRAME_BODY_MAX + 64u * 1024)
+#define CLIENT_IN_MAX (FRAME_HEADER_SIZE + FRAME_BODY_MAX + 64u * 1024)
 #define CLIENT_OUT_MAX (64u << 20)
 
 static void client_gone(struct client *c, const char *reason)
@@ -27,12 +27,6 @@ static void client_gone(struct client *c, const char *reason)
 	c->ops->on_closed(c, reason);
 }
 
-static bool client_type_ends(uint16_t type)
-{
-	return type == FRAME_EXEC_EXIT || type == FRAME_REPL_DONE || type == FRAME_FILE_DONE ||
-	       type == FRAME_METRICS_REPLY || type == FRAME_ERROR;
-}
-
 static void client_link_frame(struct client *c, const struct frame *f)
 {
 	struct frame_sandbox_state state;
@@ -45,7 +39,8 @@ static void client_link_frame(struct client *c, const struct frame *f)
 			c->ops->on_state(c, &state);
 		return;
 	case FRAME_ERROR:
-		if (frame_decode(f, &err, sizeof(err)) || frame_str_copy(&err.message, text, sizeof(text)))
+		if (frame_decode(f, &err, sizeof(err)) ||
+		    frame_str_copy(&err.message, text, sizeof(text)))
 			snprintf(text, sizeof(text), "the sandbox refused the connection");
 		client_gone(c, text);
 		return;
@@ -61,7 +56,7 @@ static void client_channel_frame(struct client *c, const struct frame *f)
 
 		if (ch->number != f->channel)
 			continue;
-		if (client_type_ends(f->type)) {
+		if (frame_type_ends_channel(f->type)) {
 			list_remove(&ch->link);
 			ch->client = NULL;
 		}
@@ -105,7 +100,9 @@ int client_init(struct client *c, struct loop *l, int fd, const struct client_op
 		struct err *e)
 {
 	struct frame_hello h = {
-		.version = FRAME_VERSION, .version_min = FRAME_VERSION, .link = LINK_CLIENT,
+		.version = FRAME_VERSION,
+		.version_min = FRAME_VERSION,
+		.link = LINK_CLIENT,
 	};
 	int rc;
 

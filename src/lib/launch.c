@@ -21,7 +21,7 @@
 #include "sys/tree.h"
 
 /* Fixed numbers in the supervisor's command line. */
-#define LAUNCH_DIR_FD   3
+#define LAUNCH_DIR_FD 3
 #define LAUNCH_OWNER_FD 4
 
 /* Opens and locks <home>/run: whoever makes or sweeps directories there holds it. */
@@ -116,7 +116,8 @@ static int launch_write_config(const struct sandbox_config *cfg, int dirfd, stru
 	auto_free char *text = NULL;
 	int rc = sandbox_config_format(cfg, &text, e);
 
-	return rc ? rc : file_write_at(dirfd, SANDBOX_CONFIG_FILE, text, strlen(text), 0600, false, e);
+	return rc ? rc
+		  : file_write_at(dirfd, SANDBOX_CONFIG_FILE, text, strlen(text), 0600, false, e);
 }
 
 static int launch_spawn(struct launch *l, int dirfd, struct err *e)
@@ -134,15 +135,25 @@ static int launch_spawn(struct launch *l, int dirfd, struct err *e)
 	theirs = sv[1];
 	snprintf(dir_fd_text, sizeof(dir_fd_text), "%d", LAUNCH_DIR_FD);
 	snprintf(owner_fd_text, sizeof(owner_fd_text), "%d", LAUNCH_OWNER_FD);
-	char *argv[] = { (char *)"msb", (char *)"supervise", (char *)"--dir-fd", dir_fd_text,
-			 (char *)"--owner-fd", owner_fd_text, l->dir, NULL };
+	char *argv[] = { (char *)"msb",
+			 (char *)"supervise",
+			 (char *)"--dir-fd",
+			 dir_fd_text,
+			 (char *)"--owner-fd",
+			 owner_fd_text,
+			 l->dir,
+			 NULL };
 	const struct child_fd fds[] = {
 		{ dirfd, LAUNCH_DIR_FD },
 		{ theirs, LAUNCH_OWNER_FD },
 		{ STDERR_FILENO, STDERR_FILENO },
 	};
 	const struct child_spec spec = {
-		.path = self, .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds), .new_session = true,
+		.path = self,
+		.argv = argv,
+		.fds = fds,
+		.n_fds = ARRAY_SIZE(fds),
+		.new_session = true,
 	};
 	return child_spawn(&spec, &l->supervisor, e);
 }
@@ -155,8 +166,7 @@ static void launch_discard(struct launch *l)
 	free(take_ptr(&l->dir));
 }
 
-int launch_ephemeral(const char *home, struct sandbox_config *cfg, struct launch *out,
-		     struct err *e)
+int launch_ephemeral(const char *home, struct sandbox_config *cfg, struct launch *out, struct err *e)
 {
 	struct launch l = LAUNCH_INIT;
 	auto_close int dirfd = -1;

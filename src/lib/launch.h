@@ -17,11 +17,14 @@
 
 struct launch {
 	struct child supervisor;
-	int fd;    /* the owner's connection, not a client yet; owned until taken */
+	int fd; /* the owner's connection, not a client yet; owned until taken */
 	char *dir; /* absolute */
 };
 
-#define LAUNCH_INIT { .supervisor = CHILD_INIT, .fd = -1 }
+#define LAUNCH_INIT \
+	{ \
+		.supervisor = CHILD_INIT, .fd = -1 \
+	}
 
 /*
  * Starts a supervisor for @cfg; the name is chosen if @cfg has none.  The calling process

@@ -27,8 +27,8 @@ struct supervisor {
 	uint64_t started_ns;
 
 	enum sandbox_state state;
-	int end_code;            /* errno of the end, 0 = as asked */
-	char end_reason[1024];   /* one line */
+	int end_code; /* errno of the end, 0 = as asked */
+	char end_reason[1024]; /* one line */
 	bool ended;
 };
 

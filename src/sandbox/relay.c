@@ -10,9 +10,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define RELAY_IN_MAX      (FRAME_HEADER_SIZE + FRAME_BODY_MAX + 64u * 1024)
-#define RELAY_AGENT_OUT   (64u << 20) /* all clients' windows together, and then some */
-#define RELAY_CLIENT_OUT  (64u << 20)
+#define RELAY_IN_MAX (FRAME_HEADER_SIZE + FRAME_BODY_MAX + 64u * 1024)
+#define RELAY_AGENT_OUT (64u << 20) /* all clients' windows together, and then some */
+#define RELAY_CLIENT_OUT (64u << 20)
 #define RELAY_CLIENTS_MAX 128u
 /* What a guest may print on its port before the agent's hello. */
 #define RELAY_DISCARD_MAX (1u << 20)
@@ -21,7 +21,7 @@
 struct channel {
 	struct agent_link *link;
 	struct ctl_client *client; /* NULL = abandoned */
-	uint32_t number;           /* on the agent's link */
+	uint32_t number; /* on the agent's link */
 	uint32_t client_number;
 	uint32_t window[STREAM_COUNT]; /* bytes the sender may still send */
 };
@@ -66,7 +66,8 @@ static struct channel *channel_find_client(struct relay *r, const struct ctl_cli
 	return NULL;
 }
 
-static struct channel *channel_create(struct agent_link *l, struct ctl_client *c, uint32_t client_number)
+static struct channel *channel_create(struct agent_link *l, struct ctl_client *c,
+				      uint32_t client_number)
 {
 	for (uint32_t i = 0; i < FRAME_CHANNELS_MAX; i++) {
 		struct channel *ch;
@@ -179,12 +180,6 @@ static void client_drop(struct ctl_client *c, const char *why)
 
 /* ---- from the agent ---------------------------------------------------------- */
 
-static bool type_ends_channel(uint16_t type)
-{
-	return type == FRAME_EXEC_EXIT || type == FRAME_REPL_DONE || type == FRAME_FILE_DONE ||
-	       type == FRAME_METRICS_REPLY || type == FRAME_ERROR;
-}
-
 /* Return: false if the guest broke the protocol. */
 static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 {
@@ -210,7 +205,7 @@ static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 	case FRAME_EXEC_STARTED:
 		break;
 	default:
-		if (!type_ends_channel(f->type))
+		if (!frame_type_ends_channel(f->type))
 			return false;
 	}
 	c = ch->client;
@@ -219,7 +214,7 @@ static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 		client_drop(c, "does not read");
 		c = NULL;
 	}
-	if (type_ends_channel(f->type))
+	if (frame_type_ends_channel(f->type))
 		channel_destroy(ch);
 	return true;
 }
@@ -241,7 +236,8 @@ static bool agent_link_frame(struct agent_link *l, const struct frame *f)
 		l->synced = true;
 		return true;
 	case FRAME_CONFIGURED:
-		if (frame_decode(f, &configured, sizeof(configured)) || l->id != LINK_CTL || r->ready)
+		if (frame_decode(f, &configured, sizeof(configured)) || l->id != LINK_CTL ||
+		    r->ready)
 			return false;
 		r->ops->on_configured(r, &configured);
 		return true;
@@ -289,8 +285,8 @@ static int agent_data(struct stream *s)
 			l->discarded++;
 			continue;
 		}
-		if (n < 0 || !(f.channel ? l->synced && agent_channel_frame(l, &f) :
-					   agent_link_frame(l, &f))) {
+		if (n < 0 || !(f.channel ? l->synced && agent_channel_frame(l, &f)
+					 : agent_link_frame(l, &f))) {
 			log_warn("event=protocol-violation link=%d type=%s channel=%u", l->id,
 				 n < 0 ? "?" : frame_type_name(f.type), n < 0 ? 0 : f.channel);
 			relay_fault(r, "the guest broke the agent protocol");
@@ -323,6 +319,7 @@ static struct agent_link *link_for_request(struct relay *r, uint16_t type)
 	case FRAME_EXEC:
 	case FRAME_REPL_RUN:
 	case FRAME_METRICS:
+	case FRAME_PING:
 		return &r->ctl;
 	case FRAME_FILE_READ:
 	case FRAME_FILE_WRITE:
@@ -339,7 +336,8 @@ static struct agent_link *link_for_request(struct relay *r, uint16_t type)
 
 static void client_hello(struct ctl_client *c, const struct frame *f)
 {
-	struct frame_hello_ack ack = { .version = FRAME_VERSION, .link = LINK_CLIENT,
+	struct frame_hello_ack ack = { .version = FRAME_VERSION,
+				       .link = LINK_CLIENT,
 				       .build = frame_str_of(MSB_VERSION) };
 	struct frame_hello h;
 
@@ -349,7 +347,8 @@ static void client_hello(struct ctl_client *c, const struct frame *f)
 		return;
 	}
 	if (h.version_min > FRAME_VERSION || h.version < FRAME_VERSION) {
-		client_refuse(c, 0, EPROTONOSUPPORT, "this sandbox was started by another version of "
+		client_refuse(c, 0, EPROTONOSUPPORT,
+			      "this sandbox was started by another version of "
 			      "microsandbox: stop and start it");
 		client_drop(c, "speaks another protocol version");
 		return;
@@ -370,7 +369,8 @@ static void client_link_frame(struct ctl_client *c, const struct frame *f)
 		client_hello(c, f);
 		return;
 	case FRAME_PING:
-		if (f->len <= 64 && !frame_encode_raw(&c->stream.out, 0, FRAME_PONG, 0, f->body, f->len)) {
+		if (f->len <= FRAME_PING_MAX &&
+		    !frame_encode_raw(&c->stream.out, 0, FRAME_PONG, 0, f->body, f->len)) {
 			stream_flush(&c->stream);
 			return;
 		}
@@ -399,7 +399,8 @@ static void client_request(struct ctl_client *c, struct agent_link *l, const str
 	}
 	ch = channel_create(l, c, f->channel);
 	if (!ch) {
-		client_refuse(c, f->channel, EBUSY, "too many requests at once in this sandbox (limit 256)");
+		client_refuse(c, f->channel, EBUSY,
+			      "too many requests at once in this sandbox (limit 256)");
 		return;
 	}
 	if (frame_encode_raw(&l->stream.out, ch->number, f->type, f->flags, f->body, f->len)) {
@@ -435,7 +436,8 @@ static bool client_channel_frame(struct channel *ch, const struct frame *f)
 		return false;
 	}
 	/* Bounded by the windows; beyond that the guest does not read. */
-	return !frame_encode_raw(&ch->link->stream.out, ch->number, f->type, f->flags, f->body, f->len);
+	return !frame_encode_raw(&ch->link->stream.out, ch->number, f->type, f->flags, f->body,
+				 f->len);
 }
 
 static void client_frame(struct ctl_client *c, const struct frame *f)
@@ -531,7 +533,9 @@ int relay_add_client(struct relay *r, int fd, bool owner, struct err *e)
 
 static int link_hello(struct agent_link *l, struct err *e)
 {
-	struct frame_hello h = { .version = FRAME_VERSION, .version_min = FRAME_VERSION, .link = (uint8_t)l->id };
+	struct frame_hello h = { .version = FRAME_VERSION,
+				 .version_min = FRAME_VERSION,
+				 .link = (uint8_t)l->id };
 	struct timespec now;
 
 	memcpy(h.magic, FRAME_MAGIC, FRAME_MAGIC_SIZE);
@@ -546,7 +550,8 @@ static int link_hello(struct agent_link *l, struct err *e)
 	return 0;
 }
 
-static int link_init(struct relay *r, struct agent_link *l, enum frame_link id, int fd, struct err *e)
+static int link_init(struct relay *r, struct agent_link *l, enum frame_link id, int fd,
+		     struct err *e)
 {
 	int rc;
 

@@ -21,9 +21,9 @@
 #include "sandbox/internal.h"
 #include "sys/parts.h"
 
-#define GUEST_ADDR    0x0a00020fu /* 10.0.2.15 */
+#define GUEST_ADDR 0x0a00020fu /* 10.0.2.15 */
 #define GUEST_GATEWAY 0x0a000202u /* 10.0.2.2, also the DNS server */
-#define GUEST_PREFIX  24
+#define GUEST_PREFIX 24
 
 /* The writable disk of an ephemeral sandbox has no name: it cannot be left behind. */
 static int start_open_upper(struct supervisor *s, int *out, struct err *e)
@@ -35,7 +35,8 @@ static int start_open_upper(struct supervisor *s, int *out, struct err *e)
 		/* A file system without O_TMPFILE. */
 		fd = openat(s->dirfd, "upper.tmp", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		if (fd < 0 || unlinkat(s->dirfd, "upper.tmp", 0) < 0)
-			return err_errno(e, errno, "cannot make the sandbox's disk in %s", s->dir_path);
+			return err_errno(e, errno, "cannot make the sandbox's disk in %s",
+					 s->dir_path);
 	}
 	rc = rootimage_make_upper(fd, s->cfg.disk_bytes, false, e);
 	if (rc)
@@ -77,12 +78,19 @@ static int start_net(struct supervisor *s, int frames_fd, struct err *e)
 		rc = start_log(s, &s->net_log, "net.log", &log_fd, e);
 	if (rc)
 		return rc;
-	char *argv[] = { (char *)"msb-net", (char *)"--frames-fd", (char *)"3", (char *)"--scope",
-			 s->cfg.scope, (char *)"--name", s->cfg.name, (char *)"--jail", s->cfg.jail, NULL };
+	char *argv[] = { (char *)"msb-net", (char *)"--frames-fd",
+			 (char *)"3",       (char *)"--scope",
+			 s->cfg.scope,      (char *)"--name",
+			 s->cfg.name,       (char *)"--jail",
+			 s->cfg.jail,       NULL };
 	const struct child_fd fds[] = { { frames_fd, 3 }, { log_fd, STDERR_FILENO } };
 	const struct child_spec spec = {
-		.path = program, .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds),
-		.new_session = true, .die_with_parent = true,
+		.path = program,
+		.argv = argv,
+		.fds = fds,
+		.n_fds = ARRAY_SIZE(fds),
+		.new_session = true,
+		.die_with_parent = true,
 	};
 	rc = child_spawn(&spec, &s->net, e);
 	return rc ? err_wrap(e, "cannot start the network (msb-net)") : 0;
@@ -136,9 +144,11 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 
 	if ((rc = start_check_file(s->cfg.kernel, "guest kernel",
 				   "build it with `make kernel`, or give one with --kernel", e)) ||
-	    (rc = start_check_file(s->cfg.initramfs, "guest initramfs", "build it with `make`", e)) ||
+	    (rc = start_check_file(s->cfg.initramfs, "guest initramfs", "build it with `make`",
+				   e)) ||
 	    (rc = rootimage_open(s->cfg.image_path, &image_fd, e)) ||
-	    (rc = start_open_upper(s, &upper_fd, e)) || (rc = start_socketpair(&ours, &console_fd, e)) ||
+	    (rc = start_open_upper(s, &upper_fd, e)) ||
+	    (rc = start_socketpair(&ours, &console_fd, e)) ||
 	    (rc = taillog_init(&s->console, s->loop, ours, s->logdirfd, "console.log", e)) ||
 	    (rc = start_log(s, &s->vm_log, "vm.log", &log_fd, e)) ||
 	    (rc = start_socketpair(&ctl, &ctl_fd, e)))
@@ -152,10 +162,12 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 	if (rc)
 		return rc;
 	if (strcmp(s->cfg.scope, "none")) {
-		if ((rc = start_socketpair(&net_fd, &net_theirs, e)) || (rc = start_net(s, net_theirs, e)))
+		if ((rc = start_socketpair(&net_fd, &net_theirs, e)) ||
+		    (rc = start_net(s, net_theirs, e)))
 			return rc;
 	}
 	desc = (struct engine_vm_desc){
+		.name = s->cfg.name,
 		.kernel = s->cfg.kernel,
 		.initramfs = s->cfg.initramfs,
 		.cpus = s->cfg.cpus,

@@ -44,9 +44,9 @@
 #include "sys/file.h"
 #include "sys/tree.h"
 
-#define STOP_GRACE_MS   10000u /* a persistent sandbox's own time to end, at most */
-#define STOP_EXTRA_MS   5000u  /* after the grace: sync, umount; then the VM is killed */
-#define LINGER_MS       5000u  /* for clients to take what is queued for them */
+#define STOP_GRACE_MS 10000u /* a persistent sandbox's own time to end, at most */
+#define STOP_EXTRA_MS 5000u /* after the grace: sync, umount; then the VM is killed */
+#define LINGER_MS 5000u /* for clients to take what is queued for them */
 
 static void supervisor_set_state(struct supervisor *s, enum sandbox_state state)
 {
@@ -134,8 +134,8 @@ static void supervisor_vm_end_reason(struct supervisor *s, int status)
 	if (WIFEXITED(status) && !WEXITSTATUS(status))
 		snprintf(how, sizeof(how), "rebooted, powered off or panicked");
 	snprintf(s->end_reason, sizeof(s->end_reason), "the VM %s%s%s%s", how,
-		 s->state == SANDBOX_BOOTING ? " while booting" : "", lines[0] ? "; its last lines: " : "",
-		 lines);
+		 s->state == SANDBOX_BOOTING ? " while booting" : "",
+		 lines[0] ? "; its last lines: " : "", lines);
 	s->end_code = EIO;
 }
 
@@ -178,7 +178,8 @@ static void supervisor_boot_timeout(struct loop_timer *t)
 	char reason[sizeof(s->end_reason)], lines[600];
 
 	taillog_last_lines(&s->console, 3, lines, sizeof(lines));
-	snprintf(reason, sizeof(reason), "the guest did not answer within %u s (see --boot-timeout)%s%s",
+	snprintf(reason, sizeof(reason),
+		 "the guest did not answer within %u s (see --boot-timeout)%s%s",
 		 s->cfg.boot_timeout_s, lines[0] ? "; its last lines: " : "", lines);
 	supervisor_stop(s, ETIMEDOUT, 0, reason);
 }
@@ -318,11 +319,12 @@ static int supervisor_open_dirs(struct supervisor *s, struct err *e)
 	if ((mkdirat(s->dirfd, SANDBOX_RUN_DIR, 0700) < 0 && errno != EEXIST) ||
 	    (mkdirat(s->dirfd, SANDBOX_LOG_DIR, 0700) < 0 && errno != EEXIST))
 		return err_errno(e, errno, "cannot make directories in %s", s->dir_path);
-	s->logdirfd = openat(s->dirfd, SANDBOX_LOG_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	s->logdirfd =
+		openat(s->dirfd, SANDBOX_LOG_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (s->logdirfd < 0)
 		return err_errno(e, errno, "cannot open %s/" SANDBOX_LOG_DIR, s->dir_path);
-	log_fd = openat(s->logdirfd, "supervisor.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-			0600);
+	log_fd = openat(s->logdirfd, "supervisor.log",
+			O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (log_fd >= 0)
 		log_init(log_fd, LOG_INFO, s->cfg.name);
 	return 0;
@@ -330,7 +332,8 @@ static int supervisor_open_dirs(struct supervisor *s, struct err *e)
 
 static int supervisor_pid_file(struct supervisor *s, struct err *e)
 {
-	auto_close int fd = openat(s->dirfd, SANDBOX_PID_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	auto_close int fd =
+		openat(s->dirfd, SANDBOX_PID_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	if (fd < 0 || dprintf(fd, "%d\n", getpid()) < 0)
 		return err_errno(e, errno, "cannot write %s/" SANDBOX_PID_FILE, s->dir_path);
@@ -357,7 +360,8 @@ static int supervisor_start(struct supervisor *s, struct err *e)
 	    (rc = supervisor_pid_file(s, e)) ||
 	    (rc = supervisor_start_vm(s, &supervisor_relay_ops, e)) ||
 	    (rc = loop_watch_add(s->loop, &s->vm_watch, s->vm.pidfd, EPOLLIN)) ||
-	    (s->net.pidfd >= 0 && (rc = loop_watch_add(s->loop, &s->net_watch, s->net.pidfd, EPOLLIN))) ||
+	    (s->net.pidfd >= 0 &&
+	     (rc = loop_watch_add(s->loop, &s->net_watch, s->net.pidfd, EPOLLIN))) ||
 	    (rc = supervisor_listen(s, e)))
 		return err_set(e, -rc, "cannot watch the sandbox's processes");
 	supervisor_set_state(s, SANDBOX_BOOTING);
@@ -415,8 +419,10 @@ static void supervisor_init(struct supervisor *s)
 
 int supervisor_main(int dirfd, const char *dir_path, int owner_fd)
 {
-	static struct supervisor s = { /* large, and there is one */
-		.vm = CHILD_INIT, .net = CHILD_INIT, .signal_fd = -1, .listen_fd = -1, .logdirfd = -1,
+	static struct supervisor s = {
+		/* large, and there is one */
+		.vm = CHILD_INIT, .net = CHILD_INIT, .signal_fd = -1,
+		.listen_fd = -1,  .logdirfd = -1,
 	};
 	struct err e = ERR_INIT;
 	int status = 1;

@@ -12,7 +12,8 @@
 
 static int taillog_open(const struct taillog *t)
 {
-	return openat(t->dirfd, t->name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return openat(t->dirfd, t->name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+		      0600);
 }
 
 static void taillog_keep(struct taillog *t, const uint8_t *p, size_t n)

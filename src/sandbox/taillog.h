@@ -17,11 +17,11 @@
 #include "sys/stream.h"
 
 #define TAILLOG_FILE_MAX (1u << 20)
-#define TAILLOG_TAIL     2048u
+#define TAILLOG_TAIL 2048u
 
 struct taillog {
 	struct stream stream;
-	int dirfd;   /* not owned: where the file lies */
+	int dirfd; /* not owned: where the file lies */
 	int file_fd; /* owned; -1 = not kept */
 	char name[64];
 	size_t written;

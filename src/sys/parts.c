@@ -57,7 +57,8 @@ int parts_home(char **out, struct err *e)
 
 	if (env && *env) {
 		if (env[0] != '/')
-			return err_set(e, EINVAL, "MICROSANDBOX_HOME is '%s': give an absolute path", env);
+			return err_set(e, EINVAL,
+				       "MICROSANDBOX_HOME is '%s': give an absolute path", env);
 		path = strdup(env);
 	} else {
 		if (!home || home[0] != '/') {
@@ -65,15 +66,18 @@ int parts_home(char **out, struct err *e)
 			home = pw ? pw->pw_dir : NULL;
 		}
 		if (!home || home[0] != '/')
-			return err_set(e, ENOENT, "no home directory: set HOME or MICROSANDBOX_HOME");
+			return err_set(e, ENOENT,
+				       "no home directory: set HOME or MICROSANDBOX_HOME");
 		if (asprintf(&path, "%s/.microsandbox", home) < 0)
 			path = NULL;
 	}
 	if (!path)
 		return err_errno(e, ENOMEM, "home directory");
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return err_errno(e, errno, "cannot make %s (set MICROSANDBOX_HOME to a directory that "
-				 "you may write)", path);
+		return err_errno(e, errno,
+				 "cannot make %s (set MICROSANDBOX_HOME to a directory that "
+				 "you may write)",
+				 path);
 	*out = take_ptr(&path);
 	return 0;
 }

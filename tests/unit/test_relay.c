@@ -111,7 +111,8 @@ static struct frame expect(struct peer *p, uint16_t type)
 	struct frame f = take(p);
 
 	if (f.type != type)
-		fail_msg("expected %s, got %s", frame_type_name(type), f.type ? frame_type_name(f.type) : "nothing");
+		fail_msg("expected %s, got %s", frame_type_name(type),
+			 f.type ? frame_type_name(f.type) : "nothing");
 	return f;
 }
 
@@ -491,8 +492,8 @@ static void a_client_of_another_version_is_told(void **state)
 	assert_int_equal(err.code, EPROTONOSUPPORT);
 }
 
-#define RELAY_TEST(fn)  cmocka_unit_test_setup_teardown(fn, setup, teardown)
-#define READY_TEST(fn)  cmocka_unit_test_setup_teardown(fn, setup_ready, teardown)
+#define RELAY_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define READY_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup_ready, teardown)
 
 int main(void)
 {
