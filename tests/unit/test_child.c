@@ -158,7 +158,7 @@ static void test_exec_failure(void **state)
 	assert_int_equal(errno, ECHILD);
 
 	err_clear(&e);
-	spec.path = "/etc/hostname";
+	spec.path = "/";
 	assert_int_equal(child_spawn(&spec, &c, &e), -EACCES);
 }
 
@@ -215,8 +215,7 @@ static void test_bad_fds(void **state)
 				    &e),
 			 -EBADF);
 	err_clear(&e);
-	assert_int_equal(spawn_role("exit", "0", (struct child_fd[]){ { 1, -1 } }, 1, false, &c,
-				    &e),
+	assert_int_equal(spawn_role("exit", "0", (struct child_fd[]){ { 1, -1 } }, 1, false, &c, &e),
 			 -EINVAL);
 	err_clear(&e);
 	assert_int_equal(spawn_role("exit", "0", (struct child_fd[]){ { 1, 3 }, { 2, 3 } }, 2,
@@ -290,14 +289,10 @@ static void test_dies_with_parent(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_status),
-		TEST(test_exec_failure),
-		TEST(test_only_listed_fds),
-		TEST(test_fd_swap),
-		TEST(test_bad_fds),
-		TEST(test_signals),
-		TEST(test_session_and_env),
-		TEST(test_pidfd_tells_of_the_end),
+		TEST(test_status),           TEST(test_exec_failure),
+		TEST(test_only_listed_fds),  TEST(test_fd_swap),
+		TEST(test_bad_fds),          TEST(test_signals),
+		TEST(test_session_and_env),  TEST(test_pidfd_tells_of_the_end),
 		TEST(test_dies_with_parent),
 	};
 
