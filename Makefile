@@ -27,6 +27,7 @@ include mk/host.mk
 include mk/guest.mk
 include mk/kernel.mk
 include mk/image.mk
+include mk/demo.mk
 include mk/test.mk
 include mk/lint.mk
 include mk/bench.mk

@@ -302,12 +302,18 @@ static int exe_build_env(struct exe *x, const struct image_config *c, struct err
 {
 	struct buf all = BUF_INIT;
 	struct frame_list list = { .p = NULL }, given = x->env;
+	const char *term = getenv("TERM");
+	char term_var[128];
 	struct frame_str s;
 	int rc = 0;
 
 	frame_list_end(&x->env_bytes, &given);
 	for (char *const *p = c->env; p && *p && !rc; p++)
 		rc = frame_list_add(&all, &list, *p, strlen(*p));
+	if (x->tty && term && *term && !rc) {
+		snprintf(term_var, sizeof(term_var), "TERM=%s", term);
+		rc = frame_list_add(&all, &list, term_var, strlen(term_var));
+	}
 	while (!rc && frame_list_next(&given, &s))
 		rc = frame_list_add(&all, &list, s.p, s.len);
 	if (rc) {
@@ -337,7 +343,7 @@ static int exe_fill_config(const struct exe *x, const struct image *image,
 	cfg->disk_bytes = x->disk;
 	cfg->boot_timeout_s = (unsigned)((x->boot_timeout_ms + 999) / 1000);
 	if ((rc = exe_strdup(&cfg->image, x->image, e)) ||
-	    (rc = exe_strdup(&cfg->image_path, image->root_path, e)) ||
+	    (rc = exe_strdup(&cfg->image_path, image->rootfs, e)) ||
 	    (rc = exe_strdup(&cfg->engine, x->engine, e)) ||
 	    (rc = exe_strdup(&cfg->scope, x->scope, e)) ||
 	    (rc = exe_strdup(&cfg->jail, x->jail, e)) ||
@@ -361,6 +367,7 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 	const char *notice;
 	int status;
 
+	x->tty = x->tty || (!x->no_tty && terminal_interactive());
 	if (exe_build_argv(x, &image->config, &e) || exe_build_env(x, &image->config, &e) ||
 	    engine_choose(x->engine, &engine, &notice, &e) || exe_fill_config(x, image, &cfg, &e)) {
 		sandbox_config_fini(&cfg);
@@ -374,7 +381,7 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 	exec.argv = x->argv;
 	exec.env = x->env;
 	exec.rlimits = x->rlimits;
-	exec.cwd = frame_str_of(x->workdir ? x->workdir : image->config.working_dir);
+	exec.cwd = frame_str_of(x->workdir ? x->workdir : image->config.workdir);
 	exec.user = frame_str_of(x->user ? x->user : image->config.user);
 	status = launch_ephemeral(home, &cfg, &launch, &e);
 	sandbox_config_fini(&cfg);
@@ -385,7 +392,7 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 		.exec = &exec,
 		.what = x->image,
 		.quiet = x->quiet,
-		.tty = x->tty || (!x->no_tty && terminal_interactive()),
+		.tty = x->tty,
 		.timeout_ms = x->timeout_ms,
 	};
 	status = session_run(&spec);
