@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_CODEC_MANIFEST_H
+#define MSB_CODEC_MANIFEST_H
+
+/*
+ * The JSON documents of an image: index, manifest and configuration.
+ *
+ * Spec: OCI image-spec 1.1 (image-index.md, manifest.md, config.md, annotations.md)
+ * and Docker image manifest version 2, schema 2.
+ *
+ * Trust boundary.  Documents come from registries and archives.  Sizes are bounded
+ * before a document is parsed, numbers and digests are checked, a duplicate key is
+ * an error, unknown keys are ignored.  Strings hold no NUL.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "codec/reference.h"
+
+#define MANIFEST_DOC_MAX (4u << 20) /* bytes of one document */
+#define MANIFEST_LAYERS_MAX 1024u
+#define MANIFEST_INDEX_MAX 65536u /* entries of an index */
+
+#define MEDIA_INDEX "application/vnd.oci.image.index.v1+json"
+#define MEDIA_MANIFEST "application/vnd.oci.image.manifest.v1+json"
+#define MEDIA_CONFIG "application/vnd.oci.image.config.v1+json"
+#define MEDIA_LAYER "application/vnd.oci.image.layer.v1.tar"
+#define MEDIA_LAYER_GZIP MEDIA_LAYER "+gzip"
+#define MEDIA_LAYER_ZSTD MEDIA_LAYER "+zstd"
+#define MEDIA_DOCKER_LIST "application/vnd.docker.distribution.manifest.list.v2+json"
+#define MEDIA_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
+
+struct descriptor {
+	char media_type[128];
+	char digest[DIGEST_SIZE];
+	uint64_t size;
+};
+
+struct index_entry {
+	struct descriptor target;
+	char name[REFERENCE_MAX]; /* org.opencontainers.image.ref.name; "" = none */
+	char created[40]; /* org.opencontainers.image.created; "" = none */
+	char os[32], arch[32]; /* of the platform; "" = not given */
+};
+
+struct index {
+	struct index_entry *entries;
+	size_t n;
+};
+
+struct manifest {
+	struct descriptor config;
+	struct descriptor *layers; /* bottom first */
+	size_t n_layers;
+};
+
+/* Lists end with NULL and are never NULL themselves after image_config_parse(). */
+struct image_config {
+	char *os, *architecture, *created; /* NULL = not given */
+	char **entrypoint, **cmd, **env; /* env: NAME=value */
+	char **labels, **exposed_ports, **volumes; /* labels: NAME=value */
+	char *workdir, *user, *stop_signal; /* NULL = not given */
+	char (*diff_ids)[DIGEST_SIZE]; /* bottom first */
+	size_t n_diff_ids;
+};
+
+/* Each: 0, -EINVAL (with what is wrong), -ENOMEM. The _fini functions take a zeroed object too. */
+int index_parse(const void *p, size_t len, struct index *out, struct err *e);
+void index_fini(struct index *x);
+int manifest_parse(const void *p, size_t len, struct manifest *out, struct err *e);
+void manifest_fini(struct manifest *m);
+int image_config_parse(const void *p, size_t len, struct image_config *out, struct err *e);
+void image_config_fini(struct image_config *c);
+
+/* Canonical text (sorted keys, no spaces): same content, same bytes. NULL = no memory. */
+char *index_format(const struct index *x);
+char *manifest_format(const struct manifest *m);
+char *image_config_format(const struct image_config *c);
+
+bool manifest_is_index(const char *media_type);
+bool manifest_is_manifest(const char *media_type);
+
+/* Lists of strings that end with NULL. */
+size_t strlist_count(char *const *list);
+void strlist_free(char **list);
+/* Appends a copy. Return: 0 or -ENOMEM (the list is unchanged). */
+int strlist_add(char ***list, const char *s);
+
+#endif

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/import.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "codec/sha256.h"
+#include "image/convert.h"
+#include "image/progress.h"
+#include "image/store_internal.h"
+
+#define IMPORT_COPY (1u << 20)
+
+static void import_progress(void *ctx, uint64_t bytes)
+{
+	progress_bytes(bytes, *(const uint64_t *)ctx);
+}
+
+/* Hashes @from to its end and copies it to @to, unless that is -1. */
+static int import_hash(int from, int to, struct descriptor *d, struct err *e)
+{
+	auto_free uint8_t *buf = malloc(IMPORT_COPY);
+	uint8_t sum[DIGEST_BYTES];
+	struct digest *digest;
+	uint64_t total = 0;
+	int rc = buf ? digest_create(&digest, e) : err_errno(e, ENOMEM, "read the layer");
+
+	if (rc)
+		return rc;
+	for (;;) {
+		ssize_t n = read(from, buf, IMPORT_COPY), done = 0;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			rc = err_errno(e, errno, "read the archive");
+		if (n <= 0)
+			break;
+		digest_update(digest, buf, (size_t)n);
+		if (!total)
+			snprintf(d->media_type, sizeof(d->media_type), "%s",
+				 n > 1 && buf[0] == 0x1f && buf[1] == 0x8b      ? MEDIA_LAYER_GZIP
+				 : n > 3 && !memcmp(buf, "\x28\xb5\x2f\xfd", 4) ? MEDIA_LAYER_ZSTD
+										: MEDIA_LAYER);
+		while (to >= 0 && done < n) {
+			ssize_t k = write(to, buf + done, (size_t)(n - done));
+
+			if (k < 0 && errno == EINTR)
+				continue;
+			if (k < 0)
+				break;
+			done += k;
+		}
+		if (to >= 0 && done < n) {
+			rc = err_errno(e, errno, "copy the archive to the image store");
+			break;
+		}
+		total += (uint64_t)n;
+		progress_bytes(total, 0);
+	}
+	digest_final(digest, sum);
+	digest_destroy(digest);
+	sha256_text(sum, d->digest);
+	d->size = total;
+	return rc;
+}
+
+/* Layers to a root image in a temporary file. */
+static int import_convert(struct store_writer *w, const int *layers, size_t n, uint64_t bytes,
+			  struct store_temp *rootfs, struct convert_result *res, struct err *e)
+{
+	struct convert_job job = {
+		.layers = layers,
+		.n_layers = n,
+		.limits = ROOTIMAGE_LIMITS_DEFAULT,
+		.progress = import_progress,
+		.ctx = &bytes,
+	};
+	int rc = store_temp_file(w, rootfs, e);
+
+	if (rc)
+		return rc;
+	job.out = rootfs->fd;
+	return convert_run(&job, res, e);
+}
+
+static void import_now(char to[40])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(to, 40, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* Configuration, manifest, index: in this order, all that they refer to is there. */
+static int import_publish(struct store_writer *w, struct descriptor *layer,
+			  const struct image_config *config, const char *name,
+			  struct import_result *out, struct err *e)
+{
+	struct manifest m = { .layers = layer, .n_layers = 1 };
+	auto_free char *cdoc = image_config_format(config);
+	auto_free char *mdoc = NULL;
+	struct descriptor d;
+	char created[40];
+	int rc;
+
+	if (!cdoc)
+		return err_errno(e, ENOMEM, "write the image's configuration");
+	rc = store_put_doc(w, cdoc, MEDIA_CONFIG, &m.config, e);
+	if (rc)
+		return rc;
+	mdoc = manifest_format(&m);
+	rc = mdoc ? store_put_doc(w, mdoc, MEDIA_MANIFEST, &d, e)
+		  : err_errno(e, ENOMEM, "write the image's manifest");
+	if (rc)
+		return rc;
+	memcpy(out->digest, d.digest, sizeof(out->digest));
+	import_now(created);
+	return store_set_name(w, &d, name, created, e);
+}
+
+static int import_blob(struct store_writer *w, struct store_temp *blob, struct descriptor *layer,
+		       struct image_config *config, const char *name, struct import_result *out,
+		       struct err *e)
+{
+	struct store_temp rootfs = STORE_TEMP_INIT;
+	struct convert_result res = { .diff_ids = NULL };
+	int rc;
+
+	progress_step("%s: writing the root image", name);
+	if (lseek(blob->fd, 0, SEEK_SET) < 0)
+		return err_errno(e, errno, "read the layer back");
+	rc = import_convert(w, &blob->fd, 1, layer->size, &rootfs, &res, e);
+	if (!rc) {
+		free(config->diff_ids);
+		config->diff_ids = calloc(1, sizeof(*config->diff_ids));
+		config->n_diff_ids = 1;
+		if (!config->diff_ids)
+			rc = err_errno(e, ENOMEM, "write the image's configuration");
+		else
+			sha256_text(res.diff_ids[0], config->diff_ids[0]);
+	}
+	if (!rc) {
+		sha256_text(res.chain, out->chain);
+		out->layer_bytes = layer->size;
+		out->rootfs_bytes = res.bytes;
+		out->inodes = res.inodes;
+		out->xattrs_dropped = res.xattrs_dropped;
+		rc = store_commit_blob(blob, layer->digest, e);
+	}
+	if (!rc)
+		rc = store_commit_rootfs(&rootfs, out->chain, e);
+	if (!rc)
+		rc = import_publish(w, layer, config, name, out, e);
+	free(res.diff_ids);
+	store_temp_fini(&rootfs);
+	progress_end();
+	return rc;
+}
+
+int import_tar(struct store_writer *w, int fd, struct image_config *config, const char *name,
+	       struct import_result *out, struct err *e)
+{
+	struct store_temp blob = STORE_TEMP_INIT;
+	struct descriptor layer = { .size = 0 };
+	int rc = store_temp_file(w, &blob, e);
+
+	if (rc)
+		return rc;
+	progress_step("%s: reading the archive", name);
+	rc = import_hash(fd, blob.fd, &layer, e);
+	if (!rc && !layer.size)
+		rc = err_set(e, EINVAL,
+			     "the archive is empty: expected a tar, plain or compressed with "
+			     "gzip or zstd");
+	if (!rc)
+		rc = import_blob(w, &blob, &layer, config, name, out, e);
+	store_temp_fini(&blob);
+	return rc;
+}
+
+int import_layer(struct store_writer *w, struct store_temp *blob, struct image_config *config,
+		 const char *name, struct import_result *out, struct err *e)
+{
+	struct descriptor layer = { .size = 0 };
+	int rc = 0;
+
+	if (lseek(blob->fd, 0, SEEK_SET) < 0)
+		return err_errno(e, errno, "read the layer back");
+	rc = import_hash(blob->fd, -1, &layer, e);
+	return rc ? rc : import_blob(w, blob, &layer, config, name, out, e);
+}
+
+/* ---- a root image of layers that are in the store ---- */
+
+static int import_open_layers(struct store_writer *w, const struct manifest *m, int *fds,
+			      uint64_t *bytes, struct err *e)
+{
+	const struct store *s = store_writer_store(w);
+
+	for (size_t i = 0; i < m->n_layers; i++) {
+		char path[STORE_BLOB_PATH_MAX];
+		struct descriptor d = { .size = 0 };
+		int rc;
+
+		store_blob_path(m->layers[i].digest, path);
+		fds[i] = openat(s->dir, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fds[i] < 0)
+			return err_errno(e, errno, "open the layer %s/%s", s->path, path);
+		rc = import_hash(fds[i], -1, &d, e);
+		if (rc)
+			return rc;
+		if (strcmp(d.digest, m->layers[i].digest))
+			return err_set(
+				e, EUCLEAN,
+				"the layer %s/%s is damaged: remove the image and get it again",
+				s->path, path);
+		if (lseek(fds[i], 0, SEEK_SET) < 0)
+			return err_errno(e, errno, "read the layer %s/%s", s->path, path);
+		*bytes += d.size;
+	}
+	return 0;
+}
+
+static int import_prepare_layers(struct store_writer *w, const struct manifest *m,
+				 const struct image_config *c, struct err *e)
+{
+	auto_free int *fds = reallocarray(NULL, m->n_layers, sizeof(*fds));
+	struct store_temp rootfs = STORE_TEMP_INIT;
+	struct convert_result res = { .diff_ids = NULL };
+	char text[DIGEST_SIZE];
+	uint64_t bytes = 0;
+	int rc;
+
+	if (!fds)
+		return err_errno(e, ENOMEM, "open the layers");
+	memset(fds, 0xff, m->n_layers * sizeof(*fds));
+	rc = import_open_layers(w, m, fds, &bytes, e);
+	if (!rc)
+		rc = import_convert(w, fds, m->n_layers, bytes, &rootfs, &res, e);
+	for (size_t i = 0; i < m->n_layers; i++) {
+		if (!rc) {
+			sha256_text(res.diff_ids[i], text);
+			if (strcmp(text, c->diff_ids[i]))
+				rc = err_set(e, EINVAL,
+					     "layer %zu is not the one that the image's "
+					     "configuration names",
+					     i + 1);
+		}
+		close_fd(&fds[i]);
+	}
+	if (!rc) {
+		sha256_text(res.chain, text);
+		rc = store_commit_rootfs(&rootfs, text, e);
+	}
+	free(res.diff_ids);
+	store_temp_fini(&rootfs);
+	return rc;
+}
+
+int import_prepare(struct store_writer *w, const char *name, bool force, struct err *e)
+{
+	struct store *s = store_writer_store(w);
+	struct descriptor d, found;
+	struct image_config c;
+	struct image *img;
+	auto_close int fd = -1;
+	struct manifest m;
+	int rc = store_resolve(s, name, &img, e);
+
+	if (rc)
+		return rc;
+	d = (struct descriptor){ .size = 0 };
+	if (!force && rootimage_open(img->rootfs, &fd, NULL) == 0) {
+		image_free(img);
+		return 0;
+	}
+	/* The manifest is known by its digest; its size is the file's. */
+	memcpy(d.digest, img->digest, sizeof(d.digest));
+	snprintf(d.media_type, sizeof(d.media_type), "%s", MEDIA_MANIFEST);
+	image_free(img);
+	rc = store_describe(s, &d, e);
+	if (!rc)
+		rc = store_load(s, &d, &found, &m, &c, e);
+	if (rc)
+		return rc;
+	progress_step("%s: writing the root image", name);
+	rc = import_prepare_layers(w, &m, &c, e);
+	progress_end();
+	manifest_fini(&m);
+	image_config_fini(&c);
+	if (rc)
+		err_wrap(e, "image %s", name);
+	return rc;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_IMAGE_TOOL_H
+#define MSB_IMAGE_TOOL_H
+
+/* The programs that msb-image starts: itself, in a jail, and Debian's tools. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "sys/child.h"
+
+/* Which jail tool_spawn_self() uses; JAIL_FULL unless changed. */
+void tool_set_jail(enum jail_mode mode);
+
+/* Starts this program again, jailed, with nothing but @fds. */
+int tool_spawn_self(char *const *argv, const struct child_fd *fds, size_t n_fds,
+		    uint64_t max_file_bytes, unsigned max_fds, struct child *out, struct err *e);
+
+/*
+ * A program found in the usual folders, with a small fixed environment.  @cwd: its
+ * folder, or NULL.
+ */
+struct tool {
+	const char *name; /* "apt-get" */
+	const char *package; /* Debian package that has it, for the message */
+	char *const *argv;
+	const struct child_fd *fds;
+	size_t n_fds;
+};
+
+int tool_spawn(const struct tool *t, struct child *out, struct err *e);
+
+#endif
