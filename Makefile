@@ -23,9 +23,9 @@ MAKEFLAGS += --no-builtin-rules
 
 include mk/flags.mk
 include mk/deps.mk
-include mk/host.mk
 include mk/guest.mk
 include mk/kernel.mk
+include mk/host.mk
 include mk/image.mk
 include mk/demo.mk
 include mk/test.mk
