@@ -239,7 +239,7 @@ static void agent_link_frame(struct link *l, const struct frame *f)
 
 	switch (f->type) {
 	case FRAME_PING:
-		if (f->len > 64)
+		if (f->len > FRAME_PING_MAX)
 			break;
 		if (frame_encode_raw(&l->out, 0, FRAME_PONG, 0, f->body, f->len))
 			l->broken = true;
@@ -294,6 +294,12 @@ static void agent_request(struct link *l, const struct frame *f)
 	switch (f->type) {
 	case FRAME_EXEC:
 		exec_open(l, f);
+		return;
+	case FRAME_PING:
+		if (f->len > FRAME_PING_MAX)
+			break;
+		if (frame_encode_raw(&l->out, f->channel, FRAME_PONG, 0, f->body, f->len))
+			l->broken = true;
 		return;
 	default:
 		err_set(&e, ENOSYS, "request type %u is not known to this agent", f->type);
