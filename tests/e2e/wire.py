@@ -115,7 +115,7 @@ class Client:
             self.sock.connect(f"/proc/self/fd/{here}/{os.path.basename(path)}")
         finally:
             os.close(here)
-        self.buf = b""
+        self.buf = bytearray()
         self.state = None
         self.next_channel = 1
         self.send("HELLO", 0, magic=MAGIC, version=VERSION, version_min=VERSION, link=LINK_CLIENT, generation=7)
@@ -125,12 +125,12 @@ class Client:
     def close(self):
         self.sock.close()
 
-    def send_raw(self, kind, channel, body=b"", flags=0):
+    def send_raw(self, kind, channel, body=b"", stream=0):
         number = TYPES[kind] if isinstance(kind, str) else kind
-        self.sock.sendall(struct.pack("<IIHH", len(body), channel, number, flags) + body)
+        self.sock.sendall(struct.pack("<IIHH", len(body), channel, number, stream) + body)
 
-    def send(self, kind, channel, flags=0, **values):
-        self.send_raw(kind, channel, pack(kind, **values) if kind in BODIES else b"", flags)
+    def send(self, kind, channel, stream=0, **values):
+        self.send_raw(kind, channel, pack(kind, **values) if kind in BODIES else b"", stream)
 
     def recv(self):
         """The next frame: (type name, channel, flags, body); states are noted, not returned."""
@@ -141,7 +141,8 @@ class Client:
                     raise Closed()
                 self.buf += more
             n, channel, kind, flags = struct.unpack_from("<IIHH", self.buf)
-            body, self.buf = self.buf[12:12 + n], self.buf[12 + n:]
+            body = bytes(self.buf[12:12 + n])
+            del self.buf[:12 + n]
             if NAMES[kind] == "SANDBOX_STATE":
                 self.state = unpack("SANDBOX_STATE", body)
                 continue
@@ -155,7 +156,7 @@ class Client:
 
     def finish(self, channel, data=b"", eof=True, credit=True):
         """Feeds STREAM_IN, gathers the output, returns (last message, out, err)."""
-        window, sent, out, done_in = WINDOW, 0, {OUT: b"", ERR: b""}, not eof
+        window, sent, out, done_in = WINDOW, 0, {OUT: bytearray(), ERR: bytearray()}, not eof
         view = memoryview(data)
         while True:
             while sent < len(data) and window:
@@ -163,7 +164,7 @@ class Client:
                 self.send_raw("DATA", channel, bytes(view[sent:sent + n]), IN)
                 sent, window = sent + n, window - n
             if sent == len(data) and not done_in:
-                self.send_raw("EOF", channel, flags=IN)
+                self.send_raw("EOF", channel, stream=IN)
                 done_in = True
             name, got, flags, body = self.recv()
             if got != channel:
@@ -171,7 +172,7 @@ class Client:
             if name == "DATA":
                 out[flags] += body
                 if credit:
-                    self.send("CREDIT", channel, flags=flags, bytes=len(body))
+                    self.send("CREDIT", channel, stream=flags, bytes=len(body))
             elif name == "CREDIT":
                 window += unpack("CREDIT", body)["bytes"]
             elif name == "ERROR":
@@ -179,7 +180,7 @@ class Client:
                 raise Error(e["code"], e["message"])
             elif name in LAST:
                 last = unpack(name, body) if name in BODIES else body
-                return last, out[OUT], out[ERR]
+                return last, bytes(out[OUT]), bytes(out[ERR])
 
     def ping(self):
         channel = self.next_channel
