@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""msx at a terminal: prompts, keys, window size, and a terminal that is left as it was."""
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+
+from conftest import MSX, TIMEOUT, wait_for
+
+
+class Terminal:
+    """A program on a pseudo terminal."""
+
+    def __init__(self, box, *args, rows=30, cols=100):
+        self.master, self.slave = pty.openpty()
+        self.resize(rows, cols)
+        self.before = termios.tcgetattr(self.slave)
+        env = dict(box.env, TERM="xterm")
+        self.p = subprocess.Popen([MSX, *args], stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env,
+                                  start_new_session=True,
+                                  preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.text = ""
+
+    def resize(self, rows, cols):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+    def send(self, text):
+        os.write(self.master, text.encode())
+
+    def expect(self, pattern, seconds=TIMEOUT):
+        """Reads on until the text since the last match holds the pattern."""
+        end = time.monotonic() + seconds
+        while not (m := re.search(pattern, self.text)):
+            left = end - time.monotonic()
+            assert left > 0, f"no {pattern!r} in {self.text!r}"
+            if select.select([self.master], [], [], min(left, 1))[0]:
+                try:
+                    self.text += os.read(self.master, 65536).decode(errors="replace")
+                except OSError:
+                    raise AssertionError(f"terminal closed without {pattern!r}: {self.text!r}")
+            elif self.p.poll() is not None:
+                raise AssertionError(f"ended with {self.p.returncode} without {pattern!r}: {self.text!r}")
+        self.text = self.text[m.end():]
+        return m
+
+    def finish(self):
+        status = self.p.wait(TIMEOUT)
+        assert termios.tcgetattr(self.slave) == self.before, "the terminal was not put back"
+        os.close(self.master)
+        os.close(self.slave)
+        return status
+
+
+def test_python_prompt(box):
+    t = Terminal(box, "python")
+    t.expect(r">>> ")
+    t.send("6 * 7\r")
+    t.expect(r"\r\n42\r\n")
+    t.send("exit(5)\r")
+    assert t.finish() == 5
+    box.assert_nothing_left()
+
+
+def test_node_prompt(box):
+    t = Terminal(box, "node")
+    t.expect(r"> ")
+    t.send("6 * 7\r")
+    t.expect("42")
+    t.send(".exit\r")
+    assert t.finish() == 0
+
+
+def test_control_c_interrupts_the_program_not_us(box):
+    t = Terminal(box, "-q", "python")
+    t.expect(r">>> ")
+    t.send("while True: pass\r\r")
+    t.expect(r"\.\.\. ")
+    t.send("\x03")
+    t.expect("KeyboardInterrupt")
+    t.expect(r">>> ")
+    t.send("\x04")
+    assert t.finish() == 0
+
+
+def test_window_size_is_passed_and_followed(box):
+    t = Terminal(box, "-q", "python~shell", rows=31, cols=101)
+    t.expect(r"[#$] ")
+    t.send("stty size\r")
+    t.expect("31 101")
+    t.resize(45, 133)
+    t.send("while test \"$(stty size)\" != '45 133'; do :; done; echo seen-$((40+2))\r")
+    t.expect("seen-42")
+    t.send("echo $TERM; exit 3\r")
+    t.expect("xterm")
+    assert t.finish() == 3
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGHUP])
+def test_terminal_is_put_back_when_we_are_asked_to_end(box, sig):
+    t = Terminal(box, "-q", "python~shell")
+    t.expect(r"[#$] ")
+    box.remember()
+    t.p.send_signal(sig)
+    t.p.send_signal(sig)
+    assert t.finish() == 128 + sig
+    box.assert_nothing_left()
+
+
+def test_terminal_is_put_back_when_the_vm_dies(box):
+    t = Terminal(box, "-q", "python~shell")
+    t.expect(r"[#$] ")
+    box.remember()
+    os.kill(wait_for(lambda: box.pid_of("qemu-system-x86_64")), signal.SIGKILL)
+    t.expect("error: the VM was killed")
+    assert t.finish() == 125
+    box.assert_nothing_left()
+
+
+def test_job_control_works_inside(box):
+    t = Terminal(box, "-q", "python", "-e", "/bin/bash")
+    t.expect(r"[#$] ")
+    t.send("cat\r")
+    t.send("hello-there\r")
+    t.expect("hello-there\r\nhello-there")
+    t.send("\x1a")
+    t.expect("Stopped")
+    t.send("kill %1; wait; exit 0\r")
+    assert t.finish() == 0
+
+
+def test_no_tty_at_a_terminal(box):
+    t = Terminal(box, "-q", "--no-tty", "python", "--", "-c", "import sys; print('tty', sys.stdin.isatty())")
+    t.expect("tty False")
+    assert t.finish() == 0
+
+
+def test_progress_is_shown_on_a_terminal_and_erased(box):
+    t = Terminal(box, "python", "--", "-c", "print('done')")
+    t.expect("done")
+    t.finish()
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
+def test_in_tmux(box):
+    """As a person sees it: the prompt on a screen, keys typed into it."""
+    name = f"msb-{os.getpid()}"
+    tmux = lambda *a: subprocess.run(["tmux", "-L", name, *a], env=box.env, stdout=subprocess.PIPE, check=True,
+                                     text=True).stdout
+    tmux("new-session", "-d", "-x", "90", "-y", "25", f"script -qc '{MSX} python' /dev/null; cat")
+    try:
+        screen = lambda: tmux("capture-pane", "-p")
+        wait_for(lambda: ">>> " in screen() or screen().rstrip().endswith(">>>"), screen, TIMEOUT)
+        tmux("send-keys", "import os; os.get_terminal_size()", "Enter")
+        wait_for(lambda: "columns=90, lines=25" in screen().replace("\n", ""), screen)
+        tmux("send-keys", "exit()", "Enter")
+        wait_for(lambda: not box.sandboxes(), screen)
+    finally:
+        tmux("kill-server")
