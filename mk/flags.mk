@@ -3,7 +3,7 @@
 CC ?= gcc
 CLANG ?= clang-14
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
-	-Wimplicit-fallthrough -Wundef -Wwrite-strings -Wno-missing-field-initializers -Wno-format-truncation
+	-Wimplicit-fallthrough -Wundef -Wno-missing-field-initializers -Wno-format-truncation
 # Code that turns foreign bytes into numbers may not convert silently.
 WARN_STRICT := -Wconversion -Wsign-conversion
 ifeq ($(CI),true)

@@ -21,7 +21,7 @@ static void order_fire(struct loop_timer *t)
 {
 	struct order *o = container_of(t, struct order, timer);
 
-	strncat(order_seen, (char[]){ o->name, 0 }, 1);
+	order_seen[strlen(order_seen)] = o->name;
 	if (o->name == 'c')
 		loop_stop(o->loop, 42);
 }
@@ -33,7 +33,7 @@ static void timers_fire_in_order_and_can_be_cancelled(void **state)
 	struct loop *l;
 
 	(void)state;
-	order_seen[0] = '\0';
+	memset(order_seen, 0, sizeof(order_seen));
 	assert_int_equal(loop_create(&l, NULL), 0);
 	for (int i = 0; i < 4; i++) {
 		o[i].loop = l;

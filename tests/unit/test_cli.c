@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit/test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "cli/cli.h"
+
+/* The table that main.c has in the real program. */
+const struct cli_command cli_commands[] = { { .name = NULL } };
+
+const struct cli_command *cli_find_command(const char *name)
+{
+	(void)name;
+	return NULL;
+}
+
+enum { OPT_NAME, OPT_SWITCH, OPT_TWO };
+
+static const struct cli_opt opts[] = {
+	[OPT_NAME] = { "name", "alias", "n", "VALUE", "" },
+	[OPT_SWITCH] = { "switch", NULL, "s", NULL, "" },
+	[OPT_TWO] = { "two", NULL, "xy", "VALUE", "" },
+	{ NULL },
+};
+
+static const struct cli_command cmd = { .name = "test", .args = "", .summary = "", .opts = opts };
+
+/* Usage errors go to stderr; the tests keep it quiet. */
+static int quiet_next(struct cli_args *a)
+{
+	int saved = dup(2), null = open("/dev/null", O_WRONLY), opt;
+
+	dup2(null, 2);
+	opt = cli_args_next(a);
+	fflush(stderr);
+	dup2(saved, 2);
+	close(saved);
+	close(null);
+	return opt;
+}
+
+static void options_and_words_may_mix(void **state)
+{
+	char *argv[] = { "test", "one", "--name=v", "-s", "two",    "-nshort", "--alias", "w",
+			 "-y",   "z",   "-",        "--", "--name", "-s",      NULL };
+	struct cli_args a;
+
+	(void)state;
+	cli_args_init(&a, &cmd, (int)ARRAY_SIZE(argv) - 1, argv);
+	assert_int_equal(cli_args_next(&a), OPT_NAME);
+	assert_string_equal(a.value, "v");
+	assert_int_equal(cli_args_next(&a), OPT_SWITCH);
+	assert_null(a.value);
+	assert_int_equal(cli_args_next(&a), OPT_NAME);
+	assert_string_equal(a.value, "short");
+	assert_int_equal(cli_args_next(&a), OPT_NAME);
+	assert_string_equal(a.value, "w");
+	assert_int_equal(cli_args_next(&a), OPT_TWO);
+	assert_string_equal(a.value, "z");
+	assert_int_equal(cli_args_next(&a), CLI_OPT_END);
+	assert_int_equal(a.n_words, 3);
+	assert_string_equal(a.words[0], "one");
+	assert_string_equal(a.words[1], "two");
+	assert_string_equal(a.words[2], "-");
+	assert_int_equal(a.n_rest, 2);
+	assert_string_equal(a.rest[0], "--name");
+	assert_string_equal(a.rest[1], "-s");
+	assert_null(a.rest[2]);
+}
+
+static void short_options_may_be_joined(void **state)
+{
+	char *argv[] = { "test", "-ssnvalue", NULL };
+	struct cli_args a;
+
+	(void)state;
+	cli_args_init(&a, &cmd, 2, argv);
+	assert_int_equal(cli_args_next(&a), OPT_SWITCH);
+	assert_int_equal(cli_args_next(&a), OPT_SWITCH);
+	assert_int_equal(cli_args_next(&a), OPT_NAME);
+	assert_string_equal(a.value, "value");
+	assert_int_equal(cli_args_next(&a), CLI_OPT_END);
+	assert_null(a.rest);
+}
+
+static void wrong_options_are_refused(void **state)
+{
+	static const char *const bad[] = { "--nosuch",   "-q",    "--name", "-n",
+					   "--switch=1", "--nam", "-sq" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char *argv[] = { "test", (char *)bad[i], NULL };
+		struct cli_args a;
+		int opt;
+
+		cli_args_init(&a, &cmd, 2, argv);
+		while ((opt = quiet_next(&a)) >= 0)
+			;
+		assert_int_equal(opt, CLI_OPT_BAD);
+	}
+}
+
+static void sizes_have_units(void **state)
+{
+	static const char *const bad[] = { "",    "-1",           "1x",   "x",
+					   "1e3", "0x10",         "1 G",  "inf",
+					   "nan", "99999999999T", "9e99", "1G1" };
+	uint64_t v;
+
+	(void)state;
+	assert_int_equal(cli_parse_memory("512", &v), 0);
+	assert_int_equal(v, 512ull << 20);
+	assert_int_equal(cli_parse_memory("1.5G", &v), 0);
+	assert_int_equal(v, 3ull << 29);
+	assert_int_equal(cli_parse_memory("64mib", &v), 0);
+	assert_int_equal(v, 64ull << 20);
+	assert_int_equal(cli_parse_memory("4096k", &v), 0);
+	assert_int_equal(v, 4ull << 20);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(cli_parse_memory(bad[i], &v), -EINVAL);
+}
+
+static void durations_have_units(void **state)
+{
+	uint64_t v;
+
+	(void)state;
+	assert_int_equal(cli_parse_duration("90", &v), 0);
+	assert_int_equal(v, 90000);
+	assert_int_equal(cli_parse_duration("1.5s", &v), 0);
+	assert_int_equal(v, 1500);
+	assert_int_equal(cli_parse_duration("250ms", &v), 0);
+	assert_int_equal(v, 250);
+	assert_int_equal(cli_parse_duration("2h", &v), 0);
+	assert_int_equal(v, 7200000);
+	assert_int_equal(cli_parse_duration("soon", &v), -EINVAL);
+	assert_int_equal(cli_parse_duration("-1", &v), -EINVAL);
+}
+
+static void numbers_are_bounded(void **state)
+{
+	uint64_t v = 7;
+
+	(void)state;
+	assert_int_equal(cli_parse_uint("16", 16, &v), 0);
+	assert_int_equal(v, 16);
+	assert_int_equal(cli_parse_uint("17", 16, &v), -EINVAL);
+	assert_int_equal(cli_parse_uint("+1", 16, &v), -EINVAL);
+	assert_int_equal(cli_parse_uint(" 1", 16, &v), -EINVAL);
+	assert_int_equal(cli_parse_uint("", 16, &v), -EINVAL);
+	assert_int_equal(cli_parse_uint("99999999999999999999", UINT64_MAX, &v), -EINVAL);
+	assert_int_equal(v, 16);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(options_and_words_may_mix), TEST(short_options_may_be_joined),
+		TEST(wrong_options_are_refused), TEST(sizes_have_units),
+		TEST(durations_have_units),      TEST(numbers_are_bounded),
+	};
+
+	return test_run(tests);
+}
