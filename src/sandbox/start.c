@@ -25,6 +25,13 @@
 #define GUEST_GATEWAY 0x0a000202u /* 10.0.2.2, also the DNS server */
 #define GUEST_PREFIX 24
 
+#define START_NET_PROGRAM "/bin/msb-net" /* in its jail */
+
+static enum jail_mode start_jail_mode(const struct supervisor *s)
+{
+	return strcmp(s->cfg.jail, "reduced") ? JAIL_FULL : JAIL_REDUCED;
+}
+
 /* The writable disk of an ephemeral sandbox has no name: it cannot be left behind. */
 static int start_open_upper(struct supervisor *s, int *out, struct err *e)
 {
@@ -68,6 +75,10 @@ static int start_log(struct supervisor *s, struct taillog *t, const char *name, 
 	return taillog_init(t, s->loop, fds[0], s->logdirfd, name, e);
 }
 
+/*
+ * msb-net keeps the host's network and nothing else: its libraries, and the resolver's
+ * address.
+ */
 static int start_net(struct supervisor *s, int frames_fd, struct err *e)
 {
 	auto_free char *program = NULL;
@@ -78,17 +89,30 @@ static int start_net(struct supervisor *s, int frames_fd, struct err *e)
 		rc = start_log(s, &s->net_log, "net.log", &log_fd, e);
 	if (rc)
 		return rc;
-	char *argv[] = { (char *)"msb-net", (char *)"--frames-fd",
-			 (char *)"3",       (char *)"--scope",
-			 s->cfg.scope,      (char *)"--name",
-			 s->cfg.name,       (char *)"--jail",
-			 s->cfg.jail,       NULL };
+	const struct jail_bind binds[] = {
+		{ program, START_NET_PROGRAM, true, false },
+		{ "/lib64/ld-linux-x86-64.so.2", "/lib64/ld-linux-x86-64.so.2", true, false },
+		{ "/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", true, false },
+		{ "/etc/ld.so.cache", "/etc/ld.so.cache", false, true },
+		{ "/etc/resolv.conf", "/etc/resolv.conf", false, true },
+	};
+	const struct jail jail = {
+		.mode = start_jail_mode(s),
+		.host_network = true,
+		.binds = binds,
+		.n_binds = ARRAY_SIZE(binds),
+		.max_fds = 1024, /* one a connection of the guest */
+		.max_processes = 4,
+	};
+	char *argv[] = { (char *)"msb-net", (char *)"--frames-fd", (char *)"3", (char *)"--scope",
+			 s->cfg.scope,      (char *)"--name",      s->cfg.name, NULL };
 	const struct child_fd fds[] = { { frames_fd, 3 }, { log_fd, STDERR_FILENO } };
 	const struct child_spec spec = {
-		.path = program,
+		.path = jail.mode == JAIL_FULL ? START_NET_PROGRAM : program,
 		.argv = argv,
 		.fds = fds,
 		.n_fds = ARRAY_SIZE(fds),
+		.jail = &jail,
 		.new_session = true,
 		.die_with_parent = true,
 	};
@@ -178,7 +202,7 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 		.port_fds = { [ENGINE_PORT_CTL] = ctl_fd, [ENGINE_PORT_BULK] = bulk_fd },
 		.net_fd = net_fd,
 		.log_fd = log_fd,
-		.jail = strcmp(s->cfg.jail, "reduced") ? JAIL_FULL : JAIL_REDUCED,
+		.jail = start_jail_mode(s),
 	};
 	s->started_ns = loop_now_ns();
 	return s->engine->start(&desc, &s->vm, e);
