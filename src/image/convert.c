@@ -31,7 +31,7 @@ static int convert_spawn(const struct convert_job *job, int report, int layers_s
 		{ layers_sock, CONVERT_FD_LAYERS },
 	};
 	char bytes[24], entries[16], layers[16];
-	char *argv[] = { "msb-image", "convert", bytes, entries, layers, NULL };
+	char *argv[] = { (char *)"msb-image", (char *)"convert", bytes, entries, layers, NULL };
 
 	snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)job->limits.max_bytes);
 	snprintf(entries, sizeof(entries), "%u", job->limits.max_entries);

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "image/assemble.h"
+#include "image/build.h"
 #include "image/convert.h"
 #include "image/import.h"
 #include "image/progress.h"
@@ -87,6 +89,39 @@ static int cmd_import(struct options *o, int argc, char **argv, struct err *e)
 	return rc;
 }
 
+static int cmd_build(struct options *o, int argc, char **argv, struct err *e)
+{
+	char name[REFERENCE_MAX], built[REFERENCE_MAX];
+	auto_free char *dir = NULL;
+	auto_free char *path = NULL;
+	struct store_writer *w;
+	int rc;
+
+	if (argc != 1) {
+		err_set(e, EINVAL,
+			"usage: msb-image build [--name NAME[:TAG]] [--force] RECIPE|FILE");
+		return 2;
+	}
+	rc = o->name ? main_full_name(o->name, name, e) : 0;
+	if (!rc && !strchr(argv[0], '/')) {
+		rc = parts_path("recipes", &dir, e);
+		if (!rc && recipe_find(dir, argv[0], &path))
+			rc = err_set(e, ENOENT, "there is no recipe '%.80s' in %s", argv[0], dir);
+	}
+	if (!rc && strchr(argv[0], '/') && access(argv[0], R_OK) < 0 &&
+	    parts_path("recipes", &dir, e) == 0)
+		(void)recipe_find(dir, argv[0], &path);
+	if (!rc)
+		rc = main_writer(&w, e);
+	if (rc)
+		return rc;
+	rc = build_recipe(w, path ? path : argv[0], o->name ? name : NULL, o->force, built, e);
+	store_writer_close(w);
+	if (!rc)
+		printf("%s\n", built);
+	return rc;
+}
+
 static int cmd_prepare(struct options *o, int argc, char **argv, struct err *e)
 {
 	struct store_writer *w;
@@ -132,6 +167,7 @@ static const struct {
 	int (*run)(struct options *o, int argc, char **argv, struct err *e);
 } commands[] = {
 	{ "import", cmd_import },
+	{ "build", cmd_build },
 	{ "prepare", cmd_prepare },
 	{ "ls", cmd_ls },
 };
@@ -201,6 +237,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc > 1 && !strcmp(argv[1], "convert"))
 		return convert_main(argc, argv);
+	if (argc > 1 && !strcmp(argv[1], "assemble"))
+		return assemble_main(argc, argv);
 	setlocale(LC_CTYPE, "C.UTF-8");
 	rc = main_run(argc, argv, &e);
 	if (rc && e.code) {

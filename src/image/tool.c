@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "sys/parts.h"
 
+#define TOOL_TREE_OUT_MAX (1ull << 30)
+
 static enum jail_mode tool_jail = JAIL_FULL;
 
 void tool_set_jail(enum jail_mode mode)
@@ -56,6 +58,31 @@ int tool_spawn_self(char *const *argv, const struct child_fd *fds, size_t n_fds,
 	return rc;
 }
 
+int tool_spawn_tree(const char *tree, char *const *argv, char *const *env,
+		    const struct child_fd *fds, size_t n_fds, struct child *out, struct err *e)
+{
+	const struct jail_bind binds[] = { { tree, tree, true, false } };
+	const struct jail jail = {
+		.mode = tool_jail,
+		.binds = binds,
+		.n_binds = ARRAY_SIZE(binds),
+		.max_file_bytes = TOOL_TREE_OUT_MAX,
+		.max_fds = 64,
+		.max_processes = 8,
+	};
+	const struct child_spec spec = {
+		.path = argv[0],
+		.argv = argv,
+		.envp = env,
+		.fds = fds,
+		.n_fds = n_fds,
+		.jail = &jail,
+		.die_with_parent = true,
+	};
+
+	return child_spawn(&spec, out, e);
+}
+
 /* What Debian's tools may see of our environment: how to reach the mirror. */
 static const char *const tool_env[] = { "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY",
 					"no_proxy",   "NO_PROXY",    "APT_CONFIG" };
@@ -63,8 +90,8 @@ static const char *const tool_env[] = { "http_proxy", "https_proxy", "HTTP_PROXY
 int tool_spawn(const struct tool *t, struct child *out, struct err *e)
 {
 	static const char *const folders[] = { "/usr/bin", "/bin", "/usr/sbin", "/sbin" };
-	char *env[ARRAY_SIZE(tool_env) + 3] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-						"LC_ALL=C.UTF-8" };
+	char *env[ARRAY_SIZE(tool_env) + 3] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+						(char *)"LC_ALL=C.UTF-8" };
 	char path[64];
 	size_t n = 2, i;
 	struct child_spec spec = {

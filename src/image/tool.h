@@ -19,6 +19,14 @@ int tool_spawn_self(char *const *argv, const struct child_fd *fds, size_t n_fds,
 		    uint64_t max_file_bytes, unsigned max_fds, struct child *out, struct err *e);
 
 /*
+ * Starts argv[0], a program below the folder @tree, in a jail that holds that folder
+ * read-only at the path that it has outside.  Where there are no namespaces it runs
+ * with reduced rights only (see jail.h).
+ */
+int tool_spawn_tree(const char *tree, char *const *argv, char *const *env,
+		    const struct child_fd *fds, size_t n_fds, struct child *out, struct err *e);
+
+/*
  * A program found in the usual folders, with a small fixed environment.  @cwd: its
  * folder, or NULL.
  */
