@@ -75,6 +75,9 @@ struct jail {
 struct jail_syscall {
 	const char *name;
 	const char *reason;
+	/* Allowed only where (argument @arg & @mask) == @value; mask 0 = always. */
+	unsigned arg;
+	uint64_t mask, value;
 };
 
 /**

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * msb-net: the network of one sandbox.
+ *
+ * Started by the supervisor in a jail (docs/network.md) with the VM's NIC as a
+ * descriptor.  Ends with status 0 when the VM closes it, or on SIGTERM.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/confine.h"
+#include "net/stack.h"
+
+#define MAIN_USAGE \
+	"usage: msb-net --frames-fd N [--scope public|any|none] [--name SANDBOX]\n" \
+	"               [--guest-mac XX:XX:XX:XX:XX:XX] [--log-level error|warn|info|debug]\n" \
+	"               [--seccomp-log]\n" \
+	"Carries the frames of a VM's NIC (descriptor N); started by 'msb supervise'.\n"
+
+struct main_options {
+	struct stack_config stack;
+	const char *name;
+	enum log_level level;
+	bool seccomp_log; /* development: log forbidden system calls instead of dying */
+};
+
+static volatile sig_atomic_t main_stop;
+
+static void main_on_signal(int sig)
+{
+	(void)sig;
+	main_stop = 1;
+}
+
+static int main_parse_fd(const char *s, int *out)
+{
+	char *end;
+	long v;
+
+	errno = 0;
+	v = strtol(s, &end, 10);
+	if (errno || end == s || *end || v < 0 || v > 1023 || fcntl((int)v, F_GETFD) < 0)
+		return -EINVAL;
+	*out = (int)v;
+	return 0;
+}
+
+static int main_parse_mac(const char *s, uint8_t out[6])
+{
+	unsigned b[6];
+	int used = 0;
+
+	if (sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+		   &used) != 6 ||
+	    s[used] || strlen(s) != 17)
+		return -EINVAL;
+	for (int i = 0; i < 6; i++)
+		out[i] = (uint8_t)b[i];
+	return 0;
+}
+
+static int main_parse_option(int opt, const char *arg, struct main_options *o, struct err *e)
+{
+	switch (opt) {
+	case 'f':
+		if (main_parse_fd(arg, &o->stack.frames_fd) < 0)
+			return err_set(e, EINVAL, "--frames-fd %s is no open descriptor", arg);
+		return 0;
+	case 's':
+		if (net_scope_parse(arg, &o->stack.scope) < 0)
+			return err_set(e, EINVAL, "--scope %s: not one of public, any, none", arg);
+		return 0;
+	case 'n':
+		o->name = arg;
+		return 0;
+	case 'm':
+		if (main_parse_mac(arg, o->stack.guest_mac) < 0)
+			return err_set(e, EINVAL, "--guest-mac %s is no MAC address", arg);
+		return 0;
+	case 'l':
+		if (log_level_parse(arg, &o->level) < 0)
+			return err_set(e, EINVAL,
+				       "--log-level %s: not one of error, warn, info, "
+				       "debug",
+				       arg);
+		return 0;
+	case 'S':
+		o->seccomp_log = true;
+		return 0;
+	default:
+		return err_set(e, EINVAL, "unknown or incomplete option");
+	}
+}
+
+static int main_parse(int argc, char **argv, struct main_options *o, struct err *e)
+{
+	static const struct option options[] = {
+		{ "frames-fd", required_argument, NULL, 'f' },
+		{ "scope", required_argument, NULL, 's' },
+		{ "name", required_argument, NULL, 'n' },
+		{ "guest-mac", required_argument, NULL, 'm' },
+		{ "log-level", required_argument, NULL, 'l' },
+		{ "seccomp-log", no_argument, NULL, 'S' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt, rc;
+
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		rc = main_parse_option(opt, optarg, o, e);
+		if (rc < 0)
+			return rc;
+	}
+	if (optind < argc)
+		return err_set(e, EINVAL, "unexpected argument '%s'", argv[optind]);
+	if (o->stack.frames_fd < 0)
+		return err_set(e, EINVAL, "--frames-fd is missing");
+	return 0;
+}
+
+static int main_check_socket(int fd, struct err *e)
+{
+	socklen_t len = sizeof(int);
+	int type;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
+		return err_set(e, EINVAL, "--frames-fd %d is no stream socket", fd);
+	return 0;
+}
+
+/* SIGTERM and SIGINT end the loop and reach it only while it waits. */
+static void main_signals(sigset_t *while_waiting)
+{
+	struct sigaction stop = { .sa_handler = main_on_signal };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	sigset_t block;
+
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	/* libslirp writes to connections that the other side may have closed. */
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigemptyset(&block);
+	sigaddset(&block, SIGTERM);
+	sigaddset(&block, SIGINT);
+	sigprocmask(SIG_BLOCK, &block, while_waiting);
+}
+
+static int main_serve(const struct main_options *o, struct err *e)
+{
+	struct stack *stack = NULL;
+	sigset_t mask;
+	int rc = main_check_socket(o->stack.frames_fd, e);
+
+	if (rc < 0)
+		return rc;
+	main_signals(&mask);
+	rc = stack_create(&stack, &o->stack, e);
+	if (rc < 0)
+		return rc;
+	/* Nothing from the guest has been read yet. */
+	rc = jail_seccomp(net_syscalls, o->seccomp_log, e);
+	if (rc == 0)
+		rc = stack_run(stack, &main_stop, &mask, e);
+	if (rc == 0)
+		stack_log_summary(stack);
+	stack_destroy(stack);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct main_options o = {
+		.stack = {
+			.frames_fd = -1,
+			.scope = NET_SCOPE_PUBLIC,
+			.guest_mac = { 0x02, 0, 0, 0, 0, 0x0f },
+		},
+		.name = "-",
+		.level = LOG_INFO,
+	};
+	struct err e = ERR_INIT;
+	char ident[64];
+
+	if (main_parse(argc, argv, &o, &e) < 0) {
+		fprintf(stderr, "msb-net: %s\n%s", err_text(&e), MAIN_USAGE);
+		return 2;
+	}
+	snprintf(ident, sizeof(ident), "net/%s", o.name);
+	log_init(STDERR_FILENO, o.level, ident);
+	/* libc looks for a time zone file once: let it be now. */
+	tzset();
+	if (main_serve(&o, &e) < 0) {
+		log_err("event=failed detail=\"%s\"", err_text(&e));
+		return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_NET_STACK_H
+#define MSB_NET_STACK_H
+
+/* The TCP/IP stack between the guest's frames and the host's sockets. */
+
+#include <signal.h>
+
+#include "base/err.h"
+#include "net/policy.h"
+
+struct stack;
+
+struct stack_config {
+	int frames_fd; /* connected stream socket, see net/frames.h; not owned */
+	enum net_scope scope;
+	uint8_t guest_mac[6];
+};
+
+int stack_create(struct stack **out, const struct stack_config *cfg, struct err *e);
+void stack_destroy(struct stack *s);
+
+/**
+ * stack_run() - serve the guest
+ * @stop: becomes non-zero in a signal handler when the process is to end
+ * @mask: signals to let in while waiting, see ppoll(2); the others stay blocked
+ *
+ * Return: 0 when the VM closed its end or @stop was set, or a negative errno.
+ */
+int stack_run(struct stack *s, const volatile sig_atomic_t *stop, const sigset_t *mask,
+	      struct err *e);
+
+/* One log line with what happened since the start. */
+void stack_log_summary(const struct stack *s);
+
+#endif
