@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/post.h"
 
+#include <archive.h>
+#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -53,8 +55,6 @@ static const char post_compile[] =
 	"                put(cache_from_source(name), mtime, _code_to_timestamp_pyc(code, mtime, "
 	"len(text)))\n"
 	"out.close()\n";
-
-/* The same for the cache of libraries: makes a tar of one file that stdin has. */
 
 struct post {
 	const struct recipe *recipe;
@@ -150,6 +150,73 @@ static int post_bytecode(const struct post *p, int extra, struct err *e)
 	return rc ? rc : post_check(status, "cannot compile Python's modules", e);
 }
 
+/* Adds a file to the tars in @extra. */
+static int post_add_file(int extra, const char *name, const char *path, time_t mtime,
+			 struct err *e)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct archive_entry *entry = archive_entry_new();
+	struct archive *out = archive_write_new();
+	auto_free char *buf = NULL;
+	struct stat st;
+	int rc = 0;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		rc = err_errno(e, errno, "read %s", path);
+	else if (!entry || !out || !(buf = malloc((size_t)st.st_size + 1)))
+		rc = err_errno(e, ENOMEM, "read %s", path);
+	else if (read(fd, buf, (size_t)st.st_size) != st.st_size)
+		rc = err_errno(e, EIO, "read %s", path);
+	if (!rc) {
+		archive_entry_set_pathname(entry, name);
+		archive_entry_set_mode(entry, S_IFREG | 0644);
+		archive_entry_set_mtime(entry, mtime, 0);
+		archive_entry_set_size(entry, st.st_size);
+		archive_write_set_format_pax_restricted(out);
+		if (archive_write_open_fd(out, extra) != ARCHIVE_OK ||
+		    archive_write_header(out, entry) != ARCHIVE_OK ||
+		    archive_write_data(out, buf, (size_t)st.st_size) != st.st_size ||
+		    archive_write_close(out) != ARCHIVE_OK)
+			rc = err_set(e, EIO, "write a part of the layer: %s", archive_error_string(out));
+	}
+	archive_entry_free(entry);
+	archive_write_free(out);
+	return rc;
+}
+
+/*
+ * /etc/ld.so.cache, without which each start of a program looks for its libraries in
+ * a dozen folders.  ldconfig is a static program; it writes next to what it reads, so
+ * it gets no jail of its own.
+ */
+static int post_library_cache(const struct post *p, int extra, struct err *e)
+{
+	char program[4096], cache[4096];
+	char *argv[] = { (char *)"ldconfig", (char *)"-X", (char *)"-r", p->tree, NULL };
+	const struct child_fd fds[] = { { STDERR_FILENO, 2 } };
+	const struct child_spec spec = {
+		.path = program,
+		.argv = argv,
+		.fds = fds,
+		.n_fds = ARRAY_SIZE(fds),
+		.die_with_parent = true,
+	};
+	struct child child = CHILD_INIT;
+	struct stat st;
+	int status, rc;
+
+	snprintf(program, sizeof(program), "%s/usr/sbin/ldconfig", p->tree);
+	snprintf(cache, sizeof(cache), "%s/etc/ld.so.cache", p->tree);
+	if (stat(program, &st) < 0)
+		return err_set(e, ENOENT, "library-cache: no package has /sbin/ldconfig (libc-bin)");
+	rc = child_spawn(&spec, &child, e);
+	if (!rc)
+		rc = child_reap(&child, &status);
+	if (!rc)
+		rc = post_check(status, "cannot make the cache of shared libraries", e);
+	return rc ? rc : post_add_file(extra, "etc/ld.so.cache", cache, st.st_mtime, e);
+}
+
 int post_run(const struct recipe *r, const char *dir, int base, int extra, struct err *e)
 {
 	struct post p = { .recipe = r, .dir = dir };
@@ -164,6 +231,8 @@ int post_run(const struct recipe *r, const char *dir, int base, int extra, struc
 		progress_step("%s: compiling Python's modules", r->name);
 		rc = post_bytecode(&p, extra, e);
 	}
+	if (!rc && r->library_cache)
+		rc = post_library_cache(&p, extra, e);
 	free(p.tree);
 	free(p.loader);
 	free(p.libraries);
