@@ -187,8 +187,8 @@ static bool recipe_is_package(const char *s)
 {
 	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
 
-	return n > 1 && !s[n] && n < 128 && s[0] != '-' && s[0] != '+' && s[0] != '.' &&
-	       s[n - 1] != '-' && s[n - 1] != '+';
+	/* apt-get takes a trailing minus for "remove". */
+	return n > 1 && !s[n] && n < 128 && !strchr("+-.", s[0]) && s[n - 1] != '-';
 }
 
 /* ---- statements ---- */

@@ -228,7 +228,7 @@ static int apt_write_status(const char *dir, char *const *omit, struct err *e)
 	for (; omit && *omit; omit++)
 		fprintf(f,
 			"Package: %s\nStatus: install ok installed\nArchitecture: all\n"
-			"Multi-Arch: foreign\nVersion: 9999:0\nMaintainer: none\nDescription: "
+			"Multi-Arch: allowed\nVersion: 9999:0\nMaintainer: none\nDescription: "
 			"none\n\n",
 			*omit);
 	bad = ferror(f);
