@@ -24,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -214,7 +213,6 @@ static int build_labels(struct build *b, struct err *e)
 	auto_free char *packages = NULL;
 	auto_free char *label = NULL;
 	size_t size = 1;
-	struct utsname u;
 
 	for (size_t i = 0; i < b->apt.n; i++)
 		size += strlen(b->apt.packages[i].name) + strlen(b->apt.packages[i].version) + 2;
@@ -231,10 +229,7 @@ static int build_labels(struct build *b, struct err *e)
 	snprintf(label, strlen(label), LABEL_RECIPE "=%s", b->recipe.name);
 	if (strlist_add(&c->labels, label))
 		return err_errno(e, ENOMEM, "label the image");
-	free(c->architecture);
-	c->architecture =
-		strdup(uname(&u) == 0 && !strcmp(u.machine, "aarch64") ? "arm64" : "amd64");
-	return c->architecture ? 0 : err_errno(e, ENOMEM, "label the image");
+	return 0;
 }
 
 static int build_run(struct build *b, struct err *e)

@@ -3,16 +3,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "codec/sha256.h"
 #include "image/convert.h"
+#include "image/pack.h"
 #include "image/progress.h"
 #include "image/store_internal.h"
 
@@ -133,8 +136,17 @@ static int import_blob(struct store_writer *w, struct store_temp *blob, struct d
 {
 	struct store_temp rootfs = STORE_TEMP_INIT;
 	struct convert_result res = { .diff_ids = NULL };
+	struct utsname u;
 	int rc;
 
+	*out = (struct import_result){ .inodes = 0 };
+	if (!config->architecture) {
+		bool arm = uname(&u) == 0 && !strcmp(u.machine, "aarch64");
+
+		config->architecture = strdup(arm ? "arm64" : "amd64");
+		if (!config->architecture)
+			return err_errno(e, ENOMEM, "write the image's configuration");
+	}
 	progress_step("%s: writing the root image", name);
 	if (lseek(blob->fd, 0, SEEK_SET) < 0)
 		return err_errno(e, errno, "read the layer back");
@@ -183,6 +195,25 @@ int import_tar(struct store_writer *w, int fd, struct image_config *config, cons
 			     "gzip or zstd");
 	if (!rc)
 		rc = import_blob(w, &blob, &layer, config, name, out, e);
+	store_temp_fini(&blob);
+	return rc;
+}
+
+int import_dir(struct store_writer *w, const char *path, struct image_config *config,
+	       const char *name, struct import_result *out, struct err *e)
+{
+	struct store_temp blob = STORE_TEMP_INIT;
+	uint32_t sockets = 0;
+	int rc = store_temp_file(w, &blob, e);
+
+	if (rc)
+		return rc;
+	progress_step("%s: packing %s", name, path);
+	rc = pack_dir(path, blob.fd, &sockets, e);
+	if (!rc)
+		rc = import_layer(w, &blob, config, name, out, e);
+	if (!rc)
+		out->sockets_dropped = sockets;
 	store_temp_fini(&blob);
 	return rc;
 }

@@ -11,7 +11,7 @@ struct import_result {
 	char digest[DIGEST_SIZE]; /* of the manifest */
 	char chain[DIGEST_SIZE];
 	uint64_t layer_bytes, rootfs_bytes;
-	uint32_t inodes, xattrs_dropped;
+	uint32_t inodes, xattrs_dropped, sockets_dropped;
 };
 
 /**
@@ -22,6 +22,10 @@ struct import_result {
  */
 int import_tar(struct store_writer *w, int fd, struct image_config *config, const char *name,
 	       struct import_result *out, struct err *e);
+
+/* As import_tar(), of a directory's tree. */
+int import_dir(struct store_writer *w, const char *path, struct image_config *config,
+	       const char *name, struct import_result *out, struct err *e);
 
 /* As import_tar(), of a temporary file of the store, which becomes the blob. */
 int import_layer(struct store_writer *w, struct store_temp *layer, struct image_config *config,

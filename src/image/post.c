@@ -151,8 +151,7 @@ static int post_bytecode(const struct post *p, int extra, struct err *e)
 }
 
 /* Adds a file to the tars in @extra. */
-static int post_add_file(int extra, const char *name, const char *path, time_t mtime,
-			 struct err *e)
+static int post_add_file(int extra, const char *name, const char *path, time_t mtime, struct err *e)
 {
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	struct archive_entry *entry = archive_entry_new();
@@ -177,7 +176,8 @@ static int post_add_file(int extra, const char *name, const char *path, time_t m
 		    archive_write_header(out, entry) != ARCHIVE_OK ||
 		    archive_write_data(out, buf, (size_t)st.st_size) != st.st_size ||
 		    archive_write_close(out) != ARCHIVE_OK)
-			rc = err_set(e, EIO, "write a part of the layer: %s", archive_error_string(out));
+			rc = err_set(e, EIO, "write a part of the layer: %s",
+				     archive_error_string(out));
 	}
 	archive_entry_free(entry);
 	archive_write_free(out);

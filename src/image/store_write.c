@@ -22,6 +22,7 @@ struct store_writer {
 	struct store *store;
 	int lock; /* shared */
 	unsigned temps;
+	bool replaced; /* an image lost its name to another: its files may be garbage */
 };
 
 struct store *store_writer_store(struct store_writer *w)
@@ -305,8 +306,10 @@ int store_set_name(struct store_writer *w, const struct descriptor *manifest, co
 	snprintf(new.name, sizeof(new.name), "%s", name);
 	snprintf(new.created, sizeof(new.created), "%s", created);
 	for (size_t i = x.n; i-- > 0;)
-		if (!strcmp(x.entries[i].name, name))
+		if (!strcmp(x.entries[i].name, name)) {
+			w->replaced |= strcmp(x.entries[i].target.digest, manifest->digest) != 0;
 			store_drop_entry(&x, i);
+		}
 	p = reallocarray(x.entries, x.n + 1, sizeof(*p));
 	if (!p) {
 		rc = err_errno(e, ENOMEM, "write the index of images");
@@ -546,6 +549,8 @@ void store_writer_close(struct store_writer *w)
 {
 	if (!w)
 		return;
+	if (w->replaced)
+		store_collect(w);
 	close_fd(&w->lock);
 	store_close(w->store);
 	free(w);
