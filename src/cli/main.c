@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* msb: one program, many commands; msx is `msb exe`. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -80,10 +82,23 @@ static int main_run(const char *name, int argc, char **argv)
 	return c->run(c, argc, argv);
 }
 
+/* What we open must never get the number of a standard stream that somebody closed. */
+static void main_open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const char *base = argc ? strrchr(argv[0], '/') : NULL;
 
+	main_open_standard();
 	base = base ? base + 1 : argc ? argv[0] : "msb";
 	if (!strcmp(base, "msx")) {
 		cli_program = "msx";

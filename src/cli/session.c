@@ -456,10 +456,7 @@ static int session_open(struct session *s, struct err *e)
 	struct frame_exec exec = *s->spec->exec;
 	int rc;
 
-	if (fcntl(STDIN_FILENO, F_GETFD) >= 0)
-		exec.flags |= EXEC_STDIN;
-	else
-		s->in_eof = true;
+	exec.flags |= EXEC_STDIN;
 	if (s->spec->tty) {
 		exec.flags |= EXEC_TTY;
 		terminal_size(&exec.rows, &exec.cols);
@@ -474,10 +471,8 @@ static int session_open(struct session *s, struct err *e)
 			       FRAME_BODY_MAX);
 	if (rc)
 		return err_errno(e, -rc, "cannot send the command");
-	if (!s->in_eof) {
-		s->in_pollable = loop_watch_add(s->loop, &s->in_watch, STDIN_FILENO, EPOLLIN) == 0;
-		session_in_pump(s);
-	}
+	s->in_pollable = loop_watch_add(s->loop, &s->in_watch, STDIN_FILENO, EPOLLIN) == 0;
+	session_in_pump(s);
 	return 0;
 }
 
@@ -520,8 +515,8 @@ int session_run(struct session_spec *spec)
 	rc = session_start(&s, &e);
 	if (!rc && !s.done)
 		rc = loop_run(s.loop);
-	if (rc < 0) {
-		cli_error("%s", rc && e.code ? err_text(&e) : strerror(-rc));
+	if (rc < 0 && !s.done) {
+		cli_error("%s", e.code ? err_text(&e) : strerror(-rc));
 		s.status = CLI_FAILED;
 	}
 	terminal_progress_end();

@@ -67,19 +67,25 @@ static void stream_write(struct stream *s)
 {
 	bool had = buf_len(&s->out) > 0;
 
-	while (buf_len(&s->out)) {
+	while (buf_len(&s->out) && !s->deaf) {
 		ssize_t n = write(s->fd, buf_data(&s->out), buf_len(&s->out));
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			break;
-		if (n < 0) {
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+			s->deaf = true;
+		else if (n < 0) {
 			stream_fail(s, errno);
 			return;
 		}
+		if (s->deaf)
+			break;
 		buf_consume(&s->out, (size_t)n);
 	}
+	if (s->deaf)
+		buf_reset(&s->out);
 	stream_update(s);
 	if (had && !buf_len(&s->out) && s->on_drain)
 		s->on_drain(s);
@@ -114,7 +120,7 @@ int stream_init(struct stream *s, struct loop *l, int fd, size_t in_max, size_t 
 
 	s->fd = fd;
 	s->loop = l;
-	s->paused = s->failed = false;
+	s->paused = s->failed = s->deaf = false;
 	buf_init(&s->in, in_max);
 	buf_init(&s->out, out_max);
 	loop_watch_init(&s->watch, stream_event);

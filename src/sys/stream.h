@@ -8,7 +8,8 @@
  *
  * The owner takes bytes out of `in` in on_data(), and queues bytes into `out` and
  * calls stream_flush().  on_close() is called once, when the peer closed or an I/O
- * error came (error = errno, 0 = end of file); the owner then calls stream_fini()
+ * error came (error = errno, 0 = end of file), and never before all that the peer sent
+ * was read: its last words say why it left.  The owner then calls stream_fini()
  * there or later.  Callbacks may call stream_fini(), which frees no memory of the
  * struct itself; on_data() must then return a negative number.
  */
@@ -24,6 +25,7 @@ struct stream {
 	struct buf in, out;
 	bool paused; /* not reading */
 	bool failed;
+	bool deaf; /* the peer takes nothing more; what it sent is still read */
 	int (*on_data)(struct stream *s);
 	void (*on_close)(struct stream *s, int error);
 	void (*on_drain)(struct stream *s); /* optional: the out queue became empty */
