@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as a program in a sandbox sees it, and the jails of the processes that carry it."""
+import glob
+import os
+import socket
+import textwrap
+import threading
+
+import pytest
+
+
+PROBE = textwrap.dedent("""
+    import socket, sys, time
+    for arg in sys.argv[1:]:
+        host, port = arg.rsplit(":", 1)
+        start = time.time()
+        try:
+            socket.create_connection((host, int(port)), 20).close()
+            result = "open"
+        except OSError as e:
+            result = e.strerror
+        print(arg, "slow" if time.time() - start > 10 else "", result, sep="|")
+""")
+
+
+def probe(box, scope, *targets):
+    p = box.msx("-q", "--scope", scope, "python", "--", "-c", PROBE, *targets, check=0)
+    lines = [line.split("|") for line in p.stdout.decode().splitlines()]
+    assert [line[0] for line in lines] == list(targets)
+    assert not any(line[1] for line in lines), lines
+    return [line[2] for line in lines]
+
+
+@pytest.fixture
+def listener():
+    """A TCP port on the machine's loopback that accepts connections."""
+    s = socket.create_server(("127.0.0.1", 0))
+
+    def accept():
+        while True:
+            try:
+                s.accept()[0].close()
+            except OSError:
+                return
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield s.getsockname()[1]
+    s.shutdown(socket.SHUT_RDWR)
+    s.close()
+
+
+def test_public_is_shut_towards_the_host(box, listener):
+    """Nothing here leaves the machine: every target is denied before a packet is sent."""
+    refused = "Connection refused"
+    assert probe(box, "public", f"10.0.2.4:{listener}", f"10.0.2.2:{listener}", "169.254.169.254:80",
+                 "192.168.1.1:80", "10.1.1.1:22") == [refused] * 5
+
+
+def test_any_reaches_the_host_by_name(box, listener):
+    assert probe(box, "any", f"host.microsandbox.internal:{listener}", "169.254.169.254:80") \
+        == ["open", "Connection refused"]
+
+
+def test_none_has_no_network(box, listener):
+    assert probe(box, "none", f"10.0.2.4:{listener}", "192.168.1.1:80") == ["Network is unreachable"] * 2
+
+
+def test_names_are_resolved(box):
+    """By the host's resolver; whether it knows any name is not ours to test, that it answers is."""
+    code = "import socket,sys\ntry: socket.getaddrinfo('name.invalid', 80)\nexcept OSError as e: print(e.errno)"
+    p = box.msx("-q", "python", "--", "-c", code, check=0)
+    # EAI_NONAME: a resolver said so.  EAI_AGAIN: none could be reached, as on a machine without network.
+    assert p.stdout.strip() in (b"-2", b"-3", b"-5")
+
+
+# ---- jails -----------------------------------------------------------------------------
+
+
+def status(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def namespaces(pid):
+    return {os.path.basename(n): os.readlink(n) for n in glob.glob(f"/proc/{pid}/ns/*")
+            if not n.endswith("_for_children")}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: looks into other processes' roots")
+def test_jails_of_the_running_processes(box):
+    p = box.start("-q", "python", "-e", "/bin/cat")
+    try:
+        box.wait_sandbox()
+        box.remember()
+        # An answer from the guest: everything is up.
+        p.stdin.write(b"up\n")
+        p.stdin.flush()
+        assert p.stdout.readline() == b"up\n"
+        found = box.processes()
+        vm = next(pid for pid, line in found.items() if "qemu-system" in line)
+        net = next(pid for pid, line in found.items() if os.path.basename(line.split()[0]) == "msb-net")
+        ours = namespaces("self")
+        caps = {vm: "0000000000040000", net: "0" * 16}  # QEMU keeps SYS_CHROOT for its -chroot
+        for pid in (vm, net):
+            s = status(pid)
+            assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2"
+            assert s["CapEff"] == s["CapPrm"] == s["CapBnd"] == caps[pid]
+            uid = int(s["Uid"].split()[0])
+            assert uid >= 0x71000000 or uid == 65534
+            theirs = namespaces(pid)
+            shared = {n for n in ours if ours[n] == theirs[n]} - {"time"}
+            assert shared == ({"net"} if pid == net else set())
+        assert os.listdir(f"/proc/{vm}/root") == []
+        assert sorted(os.listdir(f"/proc/{net}/root")) == ["bin", "etc", "lib", "lib64"]
+        assert sorted(os.listdir(f"/proc/{net}/root/etc")) == ["ld.so.cache", "resolv.conf"]
+    finally:
+        p.stdin.close()
+        p.wait()
+    box.assert_nothing_left()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: looks at another process's memory")
+def test_memory_beside_the_vm(box):
+    """The issue's bound: supervisor and helpers take at most 6 MiB PSS beside QEMU."""
+    p = box.start("-q", "python", "-e", "/bin/cat")
+    try:
+        box.wait_sandbox()
+        box.remember()
+        p.stdin.write(b"up\n")
+        p.stdin.flush()
+        assert p.stdout.readline() == b"up\n"
+        total_kb = 0
+        for pid, line in box.processes().items():
+            if "qemu-system" in line or pid == p.pid:
+                continue
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                total_kb += next(int(x.split()[1]) for x in f if x.startswith("Pss:"))
+        assert 0 < total_kb <= 6 * 1024
+    finally:
+        p.stdin.close()
+        p.wait()
