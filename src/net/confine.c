@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/confine.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -25,8 +26,9 @@ const struct jail_syscall net_syscalls[] = {
 	{ "rt_sigreturn", "return from the SIGTERM handler" },
 
 	/* Sockets towards the world, made by libslirp for the guest. */
-	{ "socket", "a connection of the guest: IPv4 only, never unix or netlink", 0, LOW32,
-	  AF_INET },
+	{ "socket", "a connection of the guest: IPv4 only", 0, LOW32, AF_INET },
+	{ "socket", "libc: find an interface that resolv.conf names", 0, LOW32, AF_UNIX,
+	  EAFNOSUPPORT },
 	{ "connect", "its destination, after the policy" },
 	{ "bind", "libslirp: the local end of a datagram socket" },
 	{ "setsockopt", "libslirp: SO_REUSEADDR, SO_OOBINLINE, TCP_NODELAY" },
@@ -41,6 +43,8 @@ const struct jail_syscall net_syscalls[] = {
 	{ "write", "the log" },
 	{ "ioctl", "libslirp: how many bytes wait in a datagram socket", 1, LOW32, FIONREAD },
 	{ "ioctl", "libslirp: make a socket non-blocking", 1, LOW32, FIONBIO },
+	{ "ioctl", "libc: as AF_UNIX; IPv4 does without", 1, LOW32, SIOCGIFINDEX, ENODEV },
+	{ "ioctl", "glib: is its warning for a terminal", 1, LOW32, TCGETS, ENOTTY },
 	{ "fcntl", "libslirp: close-on-exec, non-blocking" },
 
 	/* DNS: the address of the host's resolver. */

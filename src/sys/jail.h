@@ -71,13 +71,15 @@ struct jail {
 	unsigned max_processes; /* threads included; 0 = no limit; needs the full jail */
 };
 
-/* One allowed system call and why; the list ends with name NULL. */
+/* One system call that may be made, and why; the list ends with name NULL. */
 struct jail_syscall {
 	const char *name;
 	const char *reason;
-	/* Allowed only where (argument @arg & @mask) == @value; mask 0 = always. */
+	/* Applies only where (argument @arg & @mask) == @value; mask 0 = always. */
 	unsigned arg;
 	uint64_t mask, value;
+	/* Not 0: the call fails with this errno, for libraries that merely try it. */
+	unsigned fail;
 };
 
 /**

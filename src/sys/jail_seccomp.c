@@ -41,9 +41,10 @@ int jail_seccomp(const struct jail_syscall *allowed, bool log_only, struct err *
 			return err_set(e, EINVAL, "seccomp: unknown system call %s", allowed->name);
 		if (nr < 0) /* a pseudo number: this architecture has another call for it */
 			continue;
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, allowed->mask ? 1 : 0,
-				      SCMP_CMP(allowed->arg, SCMP_CMP_MASKED_EQ, allowed->mask,
-					       allowed->value));
+		rc = seccomp_rule_add(
+			ctx, allowed->fail ? SCMP_ACT_ERRNO(allowed->fail) : SCMP_ACT_ALLOW, nr,
+			allowed->mask ? 1 : 0,
+			SCMP_CMP(allowed->arg, SCMP_CMP_MASKED_EQ, allowed->mask, allowed->value));
 		if (rc)
 			return err_errno(e, -rc, "seccomp: allow %s", allowed->name);
 	}

@@ -154,6 +154,16 @@ def test_dns_of_a_resolver_on_the_hosts_loopback(lab):
             guest.tcp("127.0.0.53", 53, timeout=QUICK)
 
 
+def test_dns_with_an_ipv6_resolver_listed_first(lab):
+    """The one with an interface in its address makes libc look for that interface."""
+    nameserver = f"fe80::1%up0\nnameserver {netlab.DNS}"
+    answer = netlab.dns_answer(netlab.PUBLIC)
+    with sandbox(lab, "public", nameserver=nameserver) as (net, guest), \
+            server(lab.world, netlab.DNS, answer, port=53, kind=netlab.UdpServer):
+        reply = guest.udp(netlab.GATEWAY, 53, netlab.dns_query("example.org"))
+        assert reply[-4:] == socket.inet_aton(netlab.PUBLIC)
+
+
 def test_dead_port_is_refused(lab):
     with server(lab.world, netlab.PUBLIC, echo) as srv:
         port = srv.port
