@@ -292,14 +292,14 @@ class Guest:
         return self.stop_r not in readable
 
     def _up(self, frames):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the socket was closed
             while self._wait(self.tap):
                 frame = os.read(self.tap, 65536 + 64)
                 frames.sendall(struct.pack(">I", len(frame)) + frame)
 
     def _down(self, frames):
         data = bytearray()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             while self._wait(frames):
                 part = frames.recv(262144)
                 if not part:
