@@ -470,11 +470,13 @@ int recipe_parse(const char *text, size_t len, struct recipe *out, struct err *e
 		return err_set(e, EINVAL, "a recipe has at most %u KiB", RECIPE_TEXT_MAX >> 10);
 	if (memchr(text, '\0', len))
 		return err_set(e, EINVAL, "a recipe is a text, but this has NUL bytes");
-	p.text = malloc(len + 1);
+	p.text = malloc(len + 2);
 	if (!p.text)
 		return recipe_memory(&p);
 	memcpy(p.text, text, len);
-	p.text[len] = '\0';
+	/* Every line has an end: what is cut out of it never grows. */
+	p.text[len] = '\n';
+	p.text[len + 1] = '\0';
 	p.at = p.text;
 	while (!rc && recipe_next_line(&p, &line))
 		rc = recipe_run_line(&p, line);
