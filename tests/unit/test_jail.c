@@ -30,6 +30,13 @@
 #include "base/mem.h"
 #include "sys/child.h"
 
+/* A sanitizer's run-time has signal handlers, system calls and files of its own. */
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
 #define NOBODY 65534
 #define FILE_LIMIT 4096
 #define FD_LIMIT 32
@@ -256,10 +263,12 @@ static void listeners_close(struct listeners *l)
 }
 
 /* Where the machine refuses full jails, say why and leave these tests out. */
-static void need_full_jail(void)
+static void need_full_jail(bool to_run_in)
 {
 	struct err e = ERR_INIT;
 
+	if (SANITIZED && to_run_in)
+		skip();
 	if (jail_probe(&e) == 0)
 		return;
 	print_message("skipped: %s\n", err_text(&e));
@@ -314,7 +323,7 @@ static int jail_run(const struct jail *j, const char *role, const char *extra_en
 static void test_forbidden(void **state)
 {
 	(void)state;
-	need_full_jail();
+	need_full_jail(true);
 	assert_int_equal(jail_run(&full_jail, "full", NULL), 0);
 }
 
@@ -323,7 +332,7 @@ static void test_host_network_and_capability(void **state)
 	struct jail j = full_jail;
 
 	(void)state;
-	need_full_jail();
+	need_full_jail(true);
 	j.host_network = true;
 	assert_int_equal(jail_run(&j, "full", "HOSTNET=1"), 0);
 	j.host_network = false;
@@ -336,6 +345,8 @@ static void test_reduced(void **state)
 	struct jail j = full_jail;
 
 	(void)state;
+	if (SANITIZED)
+		skip();
 	j.mode = JAIL_REDUCED;
 	assert_int_equal(jail_run(&j, "reduced", NULL), 0);
 }
@@ -345,7 +356,7 @@ static void test_proc(void **state)
 	struct jail j = full_jail;
 
 	(void)state;
-	need_full_jail();
+	need_full_jail(true);
 	j.proc = true;
 	assert_int_equal(jail_run(&j, "proc", NULL), 0);
 }
@@ -359,7 +370,7 @@ static void test_owner(void **state)
 	int fd;
 
 	(void)state;
-	need_full_jail();
+	need_full_jail(true);
 	fd = mkstemp(path);
 	assert_true(fd >= 0);
 	memcpy(more, binds, sizeof(binds));
@@ -390,7 +401,7 @@ static void test_outside_id_and_death(void **state)
 	int status;
 
 	(void)state;
-	need_full_jail();
+	need_full_jail(true);
 	if (jail_start(&full_jail, "sleep", NULL, -1, 2, &c, &e) < 0)
 		fail_msg("%s", err_text(&e));
 	if (geteuid() == 0)
@@ -421,7 +432,7 @@ static void test_bad_description(void **state)
 	struct jail j = { .mode = JAIL_FULL, .binds = &b, .n_binds = 1 };
 
 	(void)state;
-	need_full_jail();
+	need_full_jail(false);
 	expect_bad(&j, ENOENT, "open to bind /absent/file");
 	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
 		b.target = targets[i];
@@ -489,7 +500,7 @@ static void test_probe(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	need_full_jail();
+	need_full_jail(false);
 	if (jail_probe(&e) < 0)
 		fail_msg("%s", err_text(&e));
 	assert_int_equal(forked(refused_by_seccomp), 0);
