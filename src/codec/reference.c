@@ -101,11 +101,15 @@ static bool reference_registry(const char *s, size_t len)
 		host = (size_t)(colon - s);
 	}
 	if (s[0] != '[') {
+		/* Labels that start and end with a letter or digit, between single points. */
+		for (size_t i = 0; i < host; i++) {
+			bool edge = !i || i + 1 == host || s[i - 1] == '.' || s[i + 1] == '.';
+
+			if (s[i] == '.' ? edge : !reference_word(s[i]) && (edge || s[i] != '-'))
+				return false;
+		}
 		if (!host)
 			return false;
-		for (size_t i = 0; i < host; i++)
-			if (!reference_word(s[i]) && s[i] != '.' && s[i] != '-')
-				return false;
 	}
 	if (host == len)
 		return true;

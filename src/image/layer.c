@@ -137,8 +137,8 @@ static int layer_open_filter(struct layer_source *s, int filter)
 	if (archive_read_append_filter(s->unpack, filter) != ARCHIVE_OK)
 		return err_set(s->e, ENOTSUP, "this libarchive cannot unpack the layer: %s",
 			       archive_error_string(s->unpack));
+	/* Not the "empty" format: it would take a stream that fails at once for an empty one. */
 	archive_read_support_format_raw(s->unpack);
-	archive_read_support_format_empty(s->unpack);
 	return 0;
 }
 
@@ -170,10 +170,7 @@ static int layer_open(struct layer_source *s)
 	if (archive_read_open(s->unpack, s, NULL, layer_read_packed, NULL) != ARCHIVE_OK)
 		return err_set(s->e, EINVAL, "the layer's compressed data is damaged: %s",
 			       archive_error_string(s->unpack));
-	rc = archive_read_next_header(s->unpack, &entry);
-	if (rc == ARCHIVE_EOF)
-		s->ended = true;
-	else if (rc != ARCHIVE_OK)
+	if (archive_read_next_header(s->unpack, &entry) != ARCHIVE_OK)
 		return err_set(s->e, EINVAL, "the layer's compressed data is damaged: %s",
 			       archive_error_string(s->unpack));
 	return 0;
@@ -317,10 +314,11 @@ static int layer_read_entries(struct archive *tar, struct layer_source *s, struc
 	for (;;) {
 		int k = archive_read_next_header(tar, &entry);
 
-		if (k == ARCHIVE_EOF)
-			return 0;
+		/* First: libarchive may take a read that failed for the end. */
 		if (s->e->code)
 			return -s->e->code;
+		if (k == ARCHIVE_EOF)
+			return 0;
 		if (k != ARCHIVE_OK)
 			return err_set(e, EINVAL,
 				       "not a tar archive, or a damaged one: after %u entries: %s",

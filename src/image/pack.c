@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <search.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ struct packer {
 	struct archive *out;
 	void *links; /* tsearch() tree of struct pack_link */
 	char *buf;
+	const char *zeros; /* PACK_COPY of them */
 	uint32_t sockets;
 	struct err *e;
 };
@@ -97,15 +99,38 @@ static int pack_xattrs(const char *path, struct archive_entry *entry)
 	return 0;
 }
 
-static int pack_content(struct packer *p, int dir, const char *name, const char *full, off_t size)
+/* The file's areas with data, so that holes are not packed. */
+static int pack_map(struct archive_entry *entry, int fd, off_t size)
 {
-	auto_close int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	off_t done = 0;
+	off_t at = 0;
 
-	if (fd < 0)
-		return pack_error(p, full);
-	while (done < size) {
-		ssize_t n = read(fd, p->buf, PACK_COPY);
+	while (at < size) {
+		off_t data = lseek(fd, at, SEEK_DATA), hole;
+
+		if (data < 0 && errno == ENXIO)
+			break; /* the rest is a hole */
+		if (data < 0)
+			return 0; /* this file system cannot say: pack it as it is */
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole < 0 || hole > size)
+			hole = size;
+		if (data == 0 && hole == size)
+			return 0;
+		archive_entry_sparse_add_entry(entry, data, hole - data);
+		at = hole;
+	}
+	/* A file that is one hole still needs a map. */
+	if (size && !archive_entry_sparse_count(entry))
+		archive_entry_sparse_add_entry(entry, size, 0);
+	return lseek(fd, 0, SEEK_SET) < 0 ? -1 : 0;
+}
+
+/* The archive's writer wants the bytes of holes too, and drops them. */
+static int pack_bytes(struct packer *p, int fd, const char *full, off_t at, off_t end, bool hole)
+{
+	while (at < end) {
+		size_t want = end - at < (off_t)PACK_COPY ? (size_t)(end - at) : PACK_COPY;
+		ssize_t n = hole ? (ssize_t)want : pread(fd, p->buf, want, at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -114,14 +139,29 @@ static int pack_content(struct packer *p, int dir, const char *name, const char 
 		if (!n)
 			return err_set(p->e, EAGAIN, "pack '%.200s': it changed while it was read",
 				       full);
-		if (n > size - done)
-			n = (ssize_t)(size - done);
-		if (archive_write_data(p->out, p->buf, (size_t)n) != n)
+		if (archive_write_data(p->out, hole ? p->zeros : p->buf, (size_t)n) != n)
 			return err_set(p->e, EIO, "write the layer: %s",
 				       archive_error_string(p->out));
-		done += n;
+		at += n;
 	}
 	return 0;
+}
+
+static int pack_content(struct packer *p, struct archive_entry *entry, int fd, const char *full)
+{
+	la_int64_t offset, length;
+	off_t at = 0, size = archive_entry_size(entry);
+	int rc = 0;
+
+	if (!archive_entry_sparse_reset(entry))
+		return pack_bytes(p, fd, full, 0, size, false);
+	while (!rc && archive_entry_sparse_next(entry, &offset, &length) == ARCHIVE_OK) {
+		rc = pack_bytes(p, fd, full, at, offset, true);
+		if (!rc)
+			rc = pack_bytes(p, fd, full, offset, offset + length, false);
+		at = offset + length;
+	}
+	return rc ? rc : pack_bytes(p, fd, full, at, size, true);
 }
 
 /* What belongs to the tree, and nothing of the disk that it is on. */
@@ -168,6 +208,7 @@ static int pack_tree(struct packer *p, int dir, const char *prefix, unsigned dep
 static int pack_entry(struct packer *p, int dir, const char *name, const char *full, unsigned depth)
 {
 	struct archive_entry *entry;
+	auto_close int fd = -1;
 	struct stat st;
 	int rc;
 
@@ -181,10 +222,15 @@ static int pack_entry(struct packer *p, int dir, const char *name, const char *f
 	if (!entry)
 		return err_errno(p->e, ENOMEM, "pack the directory");
 	rc = pack_fill(p, entry, dir, name, full, &st);
+	if (!rc && S_ISREG(st.st_mode) && !archive_entry_hardlink(entry)) {
+		fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 || pack_map(entry, fd, st.st_size) < 0)
+			rc = pack_error(p, full);
+	}
 	if (!rc && archive_write_header(p->out, entry) < ARCHIVE_WARN)
 		rc = err_set(p->e, EIO, "write the layer: %s", archive_error_string(p->out));
-	if (!rc && S_ISREG(st.st_mode) && !archive_entry_hardlink(entry))
-		rc = pack_content(p, dir, name, full, st.st_size);
+	if (!rc && fd >= 0)
+		rc = pack_content(p, entry, fd, full);
 	archive_entry_free(entry);
 	if (!rc && S_ISDIR(st.st_mode)) {
 		auto_close int sub =
@@ -279,10 +325,11 @@ int pack_dir(const char *path, int out, uint32_t *sockets, struct err *e)
 {
 	auto_close int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	auto_free char *buf = malloc(PACK_COPY);
-	struct packer p = { .out = archive_write_new(), .buf = buf, .e = e };
+	auto_free char *zeros = calloc(1, PACK_COPY);
+	struct packer p = { .out = archive_write_new(), .buf = buf, .zeros = zeros, .e = e };
 	int rc;
 
-	if (!buf || !p.out)
+	if (!buf || !zeros || !p.out)
 		rc = err_errno(e, ENOMEM, "pack the directory");
 	else if (dir < 0)
 		rc = err_errno(e, errno, "open the directory %s", path);

@@ -350,20 +350,20 @@ int store_list(struct store *s, struct store_entry **out, size_t *n, struct err 
 
 int rootimage_open(const char *path, int *out, struct err *e)
 {
-	const char *name = strrchr(path, '/'), *again = "msb-image prepare IMAGE";
+	const char *name = strrchr(path, '/'), *again = "msb image prepare IMAGE";
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint8_t id[16];
 	int rc;
 
 	name = name ? name + 1 : path;
 	if (fd < 0)
-		return err_errno(e, errno, "open the root image %s (%s writes it)", path, again);
+		return err_errno(e, errno, "open the root image %s (`%s` writes it)", path, again);
 	for (size_t i = 0; i < sizeof(id); i++)
 		if (sscanf(name + 2 * i, "%2hhx", &id[i]) != 1)
 			return err_set(e, EINVAL, "%s is not named as a root image", path);
 	rc = rootimage_check(fd, id, e);
 	if (rc) {
-		err_wrap(e, "the root image %s", path);
+		err_wrap(e, "`%s` writes it again: the root image %s", again, path);
 		return rc;
 	}
 	*out = take_fd(&fd);

@@ -21,7 +21,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(n <= REFERENCE_CANDIDATES);
 	for (unsigned i = 0; i < n; i++) {
 		assert(strlen(names[i]) < REFERENCE_MAX);
-		assert(!reference_parse(names[i], strlen(names[i]), &again, NULL));
+		/* The folder that a candidate has in front may make it too long. */
+		if (reference_parse(names[i], strlen(names[i]), &again, NULL)) {
+			assert(strlen(r.path) > 220);
+			continue;
+		}
 		assert(!strstr(again.path, "..") && again.path[0] != '/');
 	}
 	reference_recipe(&r);
