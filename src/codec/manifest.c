@@ -130,6 +130,9 @@ static int index_entry_load(const json_t *o, struct index_entry *x, struct err *
 
 	if (rc)
 		return rc;
+	x->raw = json_dumps(o, JSON_COMPACT);
+	if (!x->raw)
+		return err_errno(e, ENOMEM, "read it");
 	a = json_object_get(o, "annotations");
 	p = json_object_get(o, "platform");
 	rc = doc_string(a, KEY_REF_NAME, x->name, sizeof(x->name), e);
@@ -172,6 +175,8 @@ int index_parse(const void *p, size_t len, struct index *out, struct err *e)
 
 void index_fini(struct index *x)
 {
+	for (size_t i = 0; i < x->n; i++)
+		free(x->entries[i].raw);
 	free(x->entries);
 	*x = (struct index){ .n = 0 };
 }
@@ -383,19 +388,22 @@ char *index_format(const struct index *x)
 
 	for (size_t i = 0; i < x->n; i++) {
 		const struct index_entry *en = &x->entries[i];
-		json_t *o = descriptor_dump(&en->target);
-		json_t *a = json_object(), *p = json_object();
+		json_t *o = en->raw ? json_loads(en->raw, 0, NULL) : descriptor_dump(&en->target);
 
-		doc_set(a, KEY_REF_NAME, en->name);
-		doc_set(a, KEY_CREATED, en->created);
-		doc_set(p, "os", en->os);
-		doc_set(p, "architecture", en->arch);
-		if (json_object_size(a))
-			json_object_set(o, "annotations", a);
-		if (json_object_size(p))
-			json_object_set(o, "platform", p);
-		json_decref(a);
-		json_decref(p);
+		if (!en->raw) {
+			json_t *a = json_object(), *p = json_object();
+
+			doc_set(a, KEY_REF_NAME, en->name);
+			doc_set(a, KEY_CREATED, en->created);
+			doc_set(p, "os", en->os);
+			doc_set(p, "architecture", en->arch);
+			if (json_object_size(a))
+				json_object_set(o, "annotations", a);
+			if (json_object_size(p))
+				json_object_set(o, "platform", p);
+			json_decref(a);
+			json_decref(p);
+		}
 		json_array_append_new(list, o);
 	}
 	json_object_set_new(doc, "manifests", list);

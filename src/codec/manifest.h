@@ -44,6 +44,7 @@ struct index_entry {
 	char name[REFERENCE_MAX]; /* org.opencontainers.image.ref.name; "" = none */
 	char created[40]; /* org.opencontainers.image.created; "" = none */
 	char os[32], arch[32]; /* of the platform; "" = not given */
+	char *raw; /* the entry as it was read, with what is not known here; NULL = a new one */
 };
 
 struct index {

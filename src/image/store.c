@@ -352,6 +352,7 @@ int rootimage_open(const char *path, int *out, struct err *e)
 {
 	const char *name = strrchr(path, '/'), *again = "msb image prepare IMAGE";
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct err why = ERR_INIT;
 	uint8_t id[16];
 	int rc;
 
@@ -361,11 +362,10 @@ int rootimage_open(const char *path, int *out, struct err *e)
 	for (size_t i = 0; i < sizeof(id); i++)
 		if (sscanf(name + 2 * i, "%2hhx", &id[i]) != 1)
 			return err_set(e, EINVAL, "%s is not named as a root image", path);
-	rc = rootimage_check(fd, id, e);
-	if (rc) {
-		err_wrap(e, "`%s` writes it again: the root image %s", again, path);
-		return rc;
-	}
+	rc = rootimage_check(fd, id, &why);
+	if (rc)
+		return err_set(e, -rc, "the root image %s %s (`%s` writes it again)", path,
+			       err_text(&why), again);
 	*out = take_fd(&fd);
 	return 0;
 }

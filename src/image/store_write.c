@@ -286,6 +286,7 @@ static int store_write_index(struct store_writer *w, const struct index *x, stru
 
 static void store_drop_entry(struct index *x, size_t i)
 {
+	free(x->entries[i].raw);
 	memmove(&x->entries[i], &x->entries[i + 1], (x->n - i - 1) * sizeof(*x->entries));
 	x->n--;
 }

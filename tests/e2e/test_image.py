@@ -563,6 +563,17 @@ def test_umoci_unpacks_the_same_tree(store, tmp_path):
     assert manifest(tmp_path / "b/rootfs", with_root=False) == manifest(src, with_root=False)
 
 
+def test_what_other_tools_wrote_into_the_index_stays(store):
+    store.add_layers("theirs:1", [tar(("a", b"xx"))])
+    index = json.loads((store.images / "index.json").read_text())
+    index["manifests"][-1]["annotations"]["org.example.mine"] = "kept"
+    index["manifests"][-1]["artifactType"] = "application/x"
+    (store.images / "index.json").write_text(json.dumps(index))
+    store.tar(tar(), "ours")
+    got = json.loads((store.images / "index.json").read_text())["manifests"]
+    assert index["manifests"][-1] in got
+
+
 def test_a_recipe_with_a_mistake(store, tmp_path):
     r = tmp_path / "x.recipe"
     r.write_text("name x\npackage bash\nlink /a\n")
