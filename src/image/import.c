@@ -26,11 +26,20 @@ static void import_progress(void *ctx, uint64_t bytes)
 	progress_bytes(bytes, *(const uint64_t *)ctx);
 }
 
+static const char *import_media_type(const uint8_t head[4])
+{
+	static const uint8_t gzip[] = { 0x1f, 0x8b }, zstd[] = { 0x28, 0xb5, 0x2f, 0xfd };
+
+	if (!memcmp(head, gzip, sizeof(gzip)))
+		return MEDIA_LAYER_GZIP;
+	return memcmp(head, zstd, sizeof(zstd)) ? MEDIA_LAYER : MEDIA_LAYER_ZSTD;
+}
+
 /* Hashes @from to its end and copies it to @to, unless that is -1. */
 static int import_hash(int from, int to, struct descriptor *d, struct err *e)
 {
 	auto_free uint8_t *buf = malloc(IMPORT_COPY);
-	uint8_t sum[DIGEST_BYTES];
+	uint8_t sum[DIGEST_BYTES], head[4] = { 0 };
 	struct digest *digest;
 	uint64_t total = 0;
 	int rc = buf ? digest_create(&digest, e) : err_errno(e, ENOMEM, "read the layer");
@@ -47,11 +56,9 @@ static int import_hash(int from, int to, struct descriptor *d, struct err *e)
 		if (n <= 0)
 			break;
 		digest_update(digest, buf, (size_t)n);
-		if (!total)
-			snprintf(d->media_type, sizeof(d->media_type), "%s",
-				 n > 1 && buf[0] == 0x1f && buf[1] == 0x8b      ? MEDIA_LAYER_GZIP
-				 : n > 3 && !memcmp(buf, "\x28\xb5\x2f\xfd", 4) ? MEDIA_LAYER_ZSTD
-										: MEDIA_LAYER);
+		/* A pipe may deliver the first bytes one by one. */
+		for (ssize_t i = 0; total + (uint64_t)i < sizeof(head) && i < n; i++)
+			head[total + (uint64_t)i] = buf[i];
 		while (to >= 0 && done < n) {
 			ssize_t k = write(to, buf + done, (size_t)(n - done));
 
@@ -72,6 +79,7 @@ static int import_hash(int from, int to, struct descriptor *d, struct err *e)
 	digest_destroy(digest);
 	sha256_text(sum, d->digest);
 	d->size = total;
+	snprintf(d->media_type, sizeof(d->media_type), "%s", import_media_type(head));
 	return rc;
 }
 
