@@ -19,7 +19,7 @@ import threading
 
 import pytest
 
-from conftest import BUILD, TIMEOUT
+from conftest import BUILD, STORE, TIMEOUT
 from tree_manifest import manifest
 
 MSB_IMAGE = str(BUILD / "lib/microsandbox/msb-image")
@@ -595,3 +595,41 @@ def test_no_mirror(store, tmp_path):
     assert len(lines) == 1 and "127.0.0.1" in lines[0] and "check the network" in lines[0], lines
     assert {k: v for k, v in store.listing().items() if not k.endswith(".lock")} == {
         k: v for k, v in before.items() if not k.endswith(".lock")}
+
+
+def recipe_image(name):
+    s = Store(STORE.parent)
+    if s.run("inspect", name, check=None).returncode:
+        pytest.skip(f"the image {name} has not been built here")
+    return s, s.inspect(name)
+
+
+def test_the_python_image():
+    s, image = recipe_image("python")
+    assert image["name"] == "microsandbox/python:latest"
+    assert s.inspect("microsandbox/python")["digest"] == image["digest"]
+    assert os.stat(image["rootfs"]).st_blocks * 512 <= 120e6
+    fsck(image["rootfs"])
+    config = image["config"]["config"]
+    assert config["Cmd"] == ["python3"] and "libc6=" in config["Labels"]["dev.microsandbox.packages"]
+    found = names(image["rootfs"])
+    for path in ("/usr/bin/python", "/usr/bin/pip", "/bin", "/lib64", "/etc/passwd", "/etc/ld.so.cache",
+                 "/etc/ssl/certs/ca-certificates.crt", "/usr/share/doc/bash/copyright", "/usr/bin/awk",
+                 "/usr/lib/python3.11/json/__pycache__",
+                 "/usr/share/python-wheels"):
+        assert path in found, path
+    gone = [n for n in found if n.endswith("EXTERNALLY-MANAGED") or n.startswith("/usr/share/man/")]
+    assert not gone
+    # Every module of the standard library has its byte code.
+    modules = [n for n in found if n.startswith("/usr/lib/python3.11/encodings/") and n.endswith(".py")]
+    for m in modules:
+        folder, base = m.rsplit("/", 1)
+        assert f"{folder}/__pycache__/{base[:-3]}.cpython-311.pyc" in found
+
+
+def test_the_node_image():
+    s, image = recipe_image("node")
+    assert image["config"]["config"]["Cmd"] == ["node"]
+    found = names(image["rootfs"])
+    assert "/usr/bin/node" in found and "/usr/bin/npm" in found
+    fsck(image["rootfs"])
