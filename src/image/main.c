@@ -23,6 +23,7 @@
 #include "image/assemble.h"
 #include "image/build.h"
 #include "image/convert.h"
+#include "image/guard.h"
 #include "image/import.h"
 #include "image/progress.h"
 #include "image/store_write.h"
@@ -450,10 +451,36 @@ static int main_run(int argc, char **argv, struct err *e)
 	return rc;
 }
 
+struct main_args {
+	int argc;
+	char **argv;
+};
+
+static int main_work(void *arg)
+{
+	const struct main_args *a = arg;
+	struct err e = ERR_INIT;
+	int rc = main_run(a->argc, a->argv, &e);
+
+	if (rc && e.code) {
+		progress_end();
+		fprintf(stderr, "error: %s\n", err_text(&e));
+	}
+	return rc < 0 ? 1 : rc == 3 ? 0 : rc;
+}
+
+/* Opening the store for writing removes what a dead writer left. */
+static void main_clean(void)
+{
+	struct store_writer *w;
+
+	if (main_writer(&w, NULL) == 0)
+		store_writer_close(w);
+}
+
 int main(int argc, char **argv)
 {
-	struct err e = ERR_INIT;
-	int rc;
+	struct main_args args = { argc, argv };
 
 	/* A full disk or a closed pipe is an error to report, not a way to die. */
 	signal(SIGXFSZ, SIG_IGN);
@@ -466,10 +493,5 @@ int main(int argc, char **argv)
 	/* `msb image` hands over to us under its own name. */
 	if (argc && strchr(argv[0], ' '))
 		main_program = argv[0];
-	rc = main_run(argc, argv, &e);
-	if (rc && e.code) {
-		progress_end();
-		fprintf(stderr, "error: %s\n", err_text(&e));
-	}
-	return rc < 0 ? 1 : rc == 3 ? 0 : rc;
+	return guard_run(main_work, &args, main_clean);
 }

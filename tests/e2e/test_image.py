@@ -480,6 +480,23 @@ def test_killed_at_any_point_leaves_a_store_that_works(store, tmp_path):
     assert os.listdir(store.images / "tmp") == []
 
 
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_leaves_nothing(store, sig):
+    """Interrupted in the middle of an archive that does not go on."""
+    data = tar(("f", os.urandom(1 << 20)))
+    before = store.listing()
+    p = subprocess.Popen([MSB_IMAGE, "import", "--name", "i", "--tar", "-"], stdin=subprocess.PIPE,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=store.env)
+    assert b"reading the archive" in p.stderr.readline()
+    p.stdin.write(data[:500000])
+    p.stdin.flush()
+    p.send_signal(sig)
+    assert p.wait(TIMEOUT) == -sig
+    p.stdin.close()
+    p.stderr.close()
+    assert store.listing() == before
+
+
 @ROOT_ONLY
 def test_a_full_disk(tmp_path):
     disk = tmp_path / "disk"
