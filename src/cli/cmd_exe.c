@@ -422,7 +422,7 @@ int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 	status = exe_parse(&x, &args);
 	if (status || args.n_words == 0) /* an error, or --help was served */
 		goto out;
-	if (parts_home(&home, &e) || image_find(home, x.image, x.quiet, &image, &e))
+	if (parts_home(&home, &e) || image_find(home, x.image, x.quiet, x.jail, &image, &e))
 		status = cli_fail(&e);
 	else
 		status = exe_run(&x, image, home);

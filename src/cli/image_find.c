@@ -32,16 +32,26 @@ static int image_lookup(struct store *s, const char *name, struct image **out, s
 }
 
 /* msb-image needs the user's environment: proxies, TMPDIR, HOME. */
-static int image_build(const char *recipe, bool quiet, struct err *e)
+static int image_build(const char *recipe, bool quiet, const char *jail, struct err *e)
 {
 	auto_free char *program = NULL;
 	struct child child = CHILD_INIT;
 	int status, rc = parts_path("msb-image", &program, e);
-	char *argv[] = { (char *)"msb-image", (char *)"build", (char *)recipe,
-			 quiet ? (char *)"--quiet" : NULL, NULL };
-	const struct child_fd fds[] = { { STDERR_FILENO, STDOUT_FILENO }, { STDERR_FILENO, STDERR_FILENO } };
+	char *argv[] = { (char *)"msb-image",
+			 (char *)"build",
+			 (char *)"--jail",
+			 (char *)jail,
+			 (char *)recipe,
+			 quiet ? (char *)"--quiet" : NULL,
+			 NULL };
+	const struct child_fd fds[] = { { STDERR_FILENO, STDOUT_FILENO },
+					{ STDERR_FILENO, STDERR_FILENO } };
 	const struct child_spec spec = {
-		.path = program, .argv = argv, .envp = environ, .fds = fds, .n_fds = ARRAY_SIZE(fds),
+		.path = program,
+		.argv = argv,
+		.envp = environ,
+		.fds = fds,
+		.n_fds = ARRAY_SIZE(fds),
 		.die_with_parent = true,
 	};
 
@@ -52,11 +62,14 @@ static int image_build(const char *recipe, bool quiet, struct err *e)
 	if (rc)
 		return rc;
 	if (status)
-		return err_set(e, EIO, "the image could not be put together from the recipe %s (see above)", recipe);
+		return err_set(e, EIO,
+			       "the image could not be put together from the recipe %s (see above)",
+			       recipe);
 	return 0;
 }
 
-int image_find(const char *home, const char *name, bool quiet, struct image **out, struct err *e)
+int image_find(const char *home, const char *name, bool quiet, const char *jail, struct image **out,
+	       struct err *e)
 {
 	auto_free char *recipes = NULL;
 	auto_free char *recipe = NULL;
@@ -73,12 +86,14 @@ int image_find(const char *home, const char *name, bool quiet, struct image **ou
 	}
 	rc = parts_path("recipes", &recipes, e);
 	if (!rc && recipe_find(recipes, name, &recipe))
-		rc = err_set(e, ENOENT, "image '%s' is not in the store, and there is no recipe for it: "
-			     "import one with `msb image import`, or see `msb image ls`", name);
+		rc = err_set(e, ENOENT,
+			     "image '%s' is not in the store, and there is no recipe for it: "
+			     "import one with `msb image import`, or see `msb image ls`",
+			     name);
 	if (!rc && !quiet)
 		cli_notice("image %s is not in the store: building it from its recipe", name);
 	if (!rc)
-		rc = image_build(recipe, quiet, e);
+		rc = image_build(recipe, quiet, jail, e);
 	if (!rc)
 		rc = image_lookup(s, name, out, e);
 	store_close(s);

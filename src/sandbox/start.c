@@ -130,6 +130,10 @@ static int start_check_file(const char *path, const char *what, const char *advi
 		return err_errno(e, errno, "%s %s: %s", what, path, advice);
 	if (!S_ISREG(st.st_mode) || !st.st_size)
 		return err_set(e, EINVAL, "%s %s is not a regular file: %s", what, path, advice);
+	/* The VM process is not root, not even when we are. */
+	if (!geteuid() && !(st.st_mode & S_IROTH))
+		return err_set(e, EACCES, "%s %s must be readable by everybody: chmod a+r", what,
+			       path);
 	return 0;
 }
 
