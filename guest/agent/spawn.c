@@ -352,6 +352,7 @@ static int spawn_setup(const struct agent *a, struct spawn *s, int *report, stru
 {
 	const char *cwd = *s->cwd ? s->cwd : "/";
 	struct user_ident user;
+	bool there;
 	int rc;
 
 	spawn_reset_oom_score(a);
@@ -371,12 +372,14 @@ static int spawn_setup(const struct agent *a, struct spawn *s, int *report, stru
 	spawn_default_env(s, "PATH", SPAWN_PATH);
 	spawn_default_env(s, "HOME", user.home);
 	rc = spawn_set_rlimits(s, e);
+	/* As root first: a working directory of root's, such as /root, serves any user. */
+	there = !chdir(cwd);
 	if (!rc)
 		rc = user_become(&user, e);
 	if (rc)
 		return rc;
 	umask(022);
-	if (chdir(cwd))
+	if (!there && chdir(cwd))
 		return err_errno(e, errno, "working directory %s", cwd);
 	return spawn_program(s, e);
 }

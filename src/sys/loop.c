@@ -93,9 +93,10 @@ void loop_timer_init(struct loop_timer *t, void (*fn)(struct loop_timer *))
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t ms)
 {
-	struct list *at = l->timers.next;
+	struct list *at;
 
-	loop_timer_cancel(t);
+	loop_timer_cancel(t); /* first: it may be the one that the search would start at */
+	at = l->timers.next;
 	if (ms > UINT64_MAX / 2000000)
 		ms = UINT64_MAX / 2000000;
 	t->at_ns = loop_now_ns() + ms * 1000000;

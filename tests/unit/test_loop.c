@@ -46,6 +46,31 @@ static void timers_fire_in_order_and_can_be_cancelled(void **state)
 	loop_destroy(l);
 }
 
+static void noop_fire(struct loop_timer *t)
+{
+	(void)t;
+}
+
+/* The soonest timer is where the search for its own new place would begin. */
+static void the_first_timer_can_be_set_again(void **state)
+{
+	struct loop_timer t[2];
+	struct loop *l;
+
+	(void)state;
+	assert_int_equal(loop_create(&l, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		loop_timer_init(&t[i], noop_fire);
+		loop_timer_set(l, &t[i], (uint64_t)(i + 1) * 60000);
+	}
+	loop_timer_set(l, &t[0], 180000);
+	assert_true(t[0].at_ns > t[1].at_ns);
+	assert_ptr_equal(t[1].link.next, &t[0].link);
+	loop_timer_cancel(&t[0]);
+	loop_timer_cancel(&t[1]);
+	loop_destroy(l);
+}
+
 struct pair {
 	struct loop_watch watch[2];
 	int fds[2][2];
@@ -192,6 +217,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(timers_fire_in_order_and_can_be_cancelled),
+		TEST(the_first_timer_can_be_set_again),
 		TEST(a_removed_watch_is_not_called),
 		TEST(stream_passes_more_than_a_socket_holds),
 		TEST(stream_stops_reading_at_its_bound),
