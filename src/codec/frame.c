@@ -348,6 +348,26 @@ static int append_int(struct buf *b, uint64_t v, unsigned size)
 	return buf_append(b, bytes, size);
 }
 
+/* Every string of a list lies inside it, holds no NUL, and the count is right. */
+static bool list_valid(struct frame_list list)
+{
+	struct frame_str s;
+	uint32_t n = 0;
+
+	while (list.len) {
+		uint32_t before = list.len;
+
+		if (!frame_list_next(&list, &s) || list.len >= before)
+			return false;
+		if (s.len && memchr(s.p, 0, s.len))
+			return false;
+		n++;
+		if (n > list.count)
+			return false;
+	}
+	return n == list.count;
+}
+
 static int field_encode(struct buf *b, const struct field *f, const uint8_t *msg)
 {
 	const uint8_t *at = msg + f->offset;
@@ -367,7 +387,7 @@ static int field_encode(struct buf *b, const struct field *f, const uint8_t *msg
 		return rc ? rc : buf_append(b, str.p, str.len);
 	case FIELD_LIST:
 		memcpy(&list, at, sizeof(list));
-		if (list.len > f->limit)
+		if (list.len > f->limit || !list_valid(list))
 			return -EMSGSIZE;
 		rc = append_int(b, list.count, 4);
 		if (!rc)
@@ -377,26 +397,6 @@ static int field_encode(struct buf *b, const struct field *f, const uint8_t *msg
 		size = field_int_size(f->kind);
 		return append_int(b, field_load(at, size), size);
 	}
-}
-
-/* Every string of a list lies inside it, holds no NUL, and the count is right. */
-static bool list_valid(struct frame_list list)
-{
-	struct frame_str s;
-	uint32_t n = 0;
-
-	while (list.len) {
-		uint32_t before = list.len;
-
-		if (!frame_list_next(&list, &s) || list.len >= before)
-			return false;
-		if (s.len && memchr(s.p, 0, s.len))
-			return false;
-		n++;
-		if (n > list.count)
-			return false;
-	}
-	return n == list.count;
 }
 
 static int field_decode(const struct field *f, const uint8_t **p, size_t *n, uint8_t *msg)

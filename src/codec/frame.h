@@ -341,8 +341,9 @@ size_t frame_sync(const uint8_t *p, size_t n, uint16_t type);
  * @msg: the struct that belongs to @type (see the table in frame.c); ignored for
  *       types without a body
  *
- * Return: 0; -EMSGSIZE if the body would pass FRAME_BODY_MAX or a field its limit;
- * -ENOBUFS or -ENOMEM from the buffer.  On failure @b is as it was.
+ * Return: 0; -EMSGSIZE if the body would pass FRAME_BODY_MAX, a field its limit, or a
+ * string or list is one that the peer would refuse (NUL byte, wrong count); -EINVAL for
+ * an unknown @type; -ENOBUFS or -ENOMEM from the buffer.  On failure @b is as it was.
  */
 int frame_encode(struct buf *b, uint32_t channel, uint16_t type, uint16_t flags, const void *msg);
 
