@@ -20,7 +20,8 @@
 /* One request of a client, and its streams. */
 struct channel {
 	struct agent_link *link;
-	struct ctl_client *client; /* NULL = abandoned */
+	struct ctl_client *client; /* NULL = gone */
+	bool closing; /* CLOSE was sent: only the last message passes */
 	uint32_t number; /* on the agent's link */
 	uint32_t client_number;
 	uint32_t window[STREAM_COUNT]; /* bytes the sender may still send */
@@ -97,9 +98,11 @@ static void channel_destroy(struct channel *ch)
 
 /* The client lost interest: the agent kills what runs, and the number stays taken until
  * its last message. */
-static void channel_abandon(struct channel *ch)
+static void channel_close(struct channel *ch)
 {
-	ch->client = NULL;
+	if (ch->closing)
+		return;
+	ch->closing = true;
 	frame_encode(&ch->link->stream.out, ch->number, FRAME_CLOSE, 0, NULL);
 	stream_flush(&ch->link->stream);
 }
@@ -171,8 +174,10 @@ static void client_drop(struct ctl_client *c, const char *why)
 	r->n_clients--;
 	for (size_t l = 0; l < ARRAY_SIZE(links); l++)
 		for (size_t i = 0; i < FRAME_CHANNELS_MAX; i++)
-			if (links[l]->channels[i] && links[l]->channels[i]->client == c)
-				channel_abandon(links[l]->channels[i]);
+			if (links[l]->channels[i] && links[l]->channels[i]->client == c) {
+				channel_close(links[l]->channels[i]);
+				links[l]->channels[i]->client = NULL;
+			}
 	client_free(c);
 	if (owner)
 		r->ops->on_owner_gone(r);
@@ -208,7 +213,7 @@ static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 		if (!frame_type_ends_channel(f->type))
 			return false;
 	}
-	c = ch->client;
+	c = ch->closing && !frame_type_ends_channel(f->type) ? NULL : ch->client;
 	if (c && frame_encode_raw(&c->stream.out, ch->client_number, f->type, f->flags, f->body,
 				  f->len)) {
 		client_drop(c, "does not read");
@@ -412,6 +417,8 @@ static void client_request(struct ctl_client *c, struct agent_link *l, const str
 /* A frame on an open channel. Return: false if the client broke the protocol. */
 static bool client_channel_frame(struct channel *ch, const struct frame *f)
 {
+	if (ch->closing)
+		return true; /* sent before it saw the last message */
 	switch (f->type) {
 	case FRAME_DATA:
 		if (f->flags != STREAM_IN || !channel_spend(ch, STREAM_IN, f->len))
@@ -427,7 +434,7 @@ static bool client_channel_frame(struct channel *ch, const struct frame *f)
 			return false;
 		break;
 	case FRAME_CLOSE:
-		channel_abandon(ch);
+		channel_close(ch);
 		return true;
 	case FRAME_EXEC_RESIZE:
 	case FRAME_EXEC_SIGNAL:

@@ -16,8 +16,8 @@
  * a client that does is disconnected.
  *
  * States of a link: unsynced (bytes are discarded until HELLO_ACK with our generation),
- * synced, configured.  States of a channel: open; abandoned (its client is gone or it
- * was closed: what still comes for it is dropped until its last message frees it).
+ * synced, configured.  States of a channel: open; closing (its client
+ * closed it or is gone: what still comes is dropped, until the last message frees it).
  */
 
 #include "codec/frame.h"

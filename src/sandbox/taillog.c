@@ -29,9 +29,8 @@ static void taillog_keep(struct taillog *t, const uint8_t *p, size_t n)
 			t->written = 0;
 		}
 		/* A full disk costs the log, not the sandbox. */
-		if (t->file_fd >= 0 && write(t->file_fd, p, n) < 0)
+		if (t->file_fd >= 0 && write(t->file_fd, p, n) > 0)
 			t->written += n;
-		t->written += n;
 	}
 	if (n >= sizeof(t->tail)) {
 		memcpy(t->tail, p + n - sizeof(t->tail), sizeof(t->tail));
@@ -71,8 +70,12 @@ int taillog_init(struct taillog *t, struct loop *l, int fd, int dirfd, const cha
 	t->dirfd = dirfd;
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	t->file_fd = taillog_open(t);
-	if (t->file_fd < 0 || fstat(t->file_fd, &st) < 0)
-		return err_errno(e, errno, "cannot open the sandbox's log %s", name);
+	if (t->file_fd < 0 || fstat(t->file_fd, &st) < 0) {
+		int rc = err_errno(e, errno, "cannot open the sandbox's log %s", name);
+
+		close(fd);
+		return rc;
+	}
 	t->written = (size_t)st.st_size;
 	t->tail_len = 0;
 	t->stream.on_data = taillog_data;
@@ -103,24 +106,30 @@ void taillog_drain(struct taillog *t)
 
 void taillog_last_lines(const struct taillog *t, unsigned lines, char *to, size_t size)
 {
-	size_t end = t->tail_len, start, n = 0;
+	size_t start = t->tail_len, n = 0;
+	bool text = false, gap = false;
 
-	while (end && (t->tail[end - 1] == '\n' || t->tail[end - 1] == '\r'))
-		end--;
-	for (start = end; start && lines; start--)
-		if (t->tail[start - 1] == '\n' && !--lines)
+	/* Back over so many lines that have text. */
+	for (; start && lines; start--) {
+		char c = t->tail[start - 1];
+
+		if (c == '\n' && text && !--lines)
 			break;
-	for (size_t i = start; i < end && n + 4 < size; i++) {
+		text = c != '\n' && (text || c != '\r');
+	}
+	for (size_t i = start; i < t->tail_len && n + 4 < size; i++) {
 		char c = t->tail[i];
 
-		if (c == '\r')
+		if (c == '\n')
+			gap = n > 0;
+		if (c == '\n' || c == '\r')
 			continue;
-		if (c == '\n') {
+		if (gap) {
 			memcpy(to + n, " | ", 3);
 			n += 3;
-		} else {
-			to[n++] = (unsigned char)c < 0x20 || (unsigned char)c >= 0x7f ? '?' : c;
 		}
+		gap = false;
+		to[n++] = (unsigned char)c < 0x20 || (unsigned char)c >= 0x7f ? '?' : c;
 	}
 	to[n] = '\0';
 }

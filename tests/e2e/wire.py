@@ -110,6 +110,7 @@ class Closed(Exception):
 class Client:
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(150)  # only a hang gets there
         here = os.open(os.path.dirname(path), os.O_PATH)
         try:  # the path may be longer than sun_path
             self.sock.connect(f"/proc/self/fd/{here}/{os.path.basename(path)}")
