@@ -35,6 +35,7 @@
 #include <time.h>
 
 #include "agent/exec.h"
+#include "agent/files.h"
 #include "agent/proc.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -294,6 +295,12 @@ static void agent_request(struct link *l, const struct frame *f)
 	switch (f->type) {
 	case FRAME_EXEC:
 		exec_open(l, f);
+		return;
+	case FRAME_METRICS:
+		metrics_open(l, f);
+		return;
+	case FRAME_FILE_READ ... FRAME_FILE_RENAME:
+		files_open(l, f);
 		return;
 	case FRAME_PING:
 		if (f->len > FRAME_PING_MAX)
