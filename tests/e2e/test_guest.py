@@ -187,6 +187,7 @@ uid = os.getuid()
 check(libc.unshare(0x10000000 | 0x20000 | 0x40000000))  # user, mount and network namespaces
 open("/proc/self/setgroups", "w").write("deny")
 open("/proc/self/uid_map", "w").write(f"0 {uid} 1")
+open("/proc/self/gid_map", "w").write("0 65534 1")
 check(libc.mount(b"t", b"/mnt", b"tmpfs", 0, None))
 for d in "lower", "upper", "work", "all": os.mkdir("/mnt/" + d)
 open("/mnt/lower/x", "w").write("x")
