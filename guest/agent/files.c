@@ -82,8 +82,13 @@ static void files_send_last(struct files *x)
 {
 	struct file_result *r = &x->result;
 
-	if (x->closed && !r->err.code)
-		err_set(&r->err, ECANCELED, "the file request was abandoned");
+	if (x->closed) {
+		struct err e = ERR_INIT;
+
+		err_set(&e, ECANCELED, "%s: abandoned", frame_type_name(x->type));
+		channel_fail(&x->ch, &e);
+		return;
+	}
 	if (r->err.code) {
 		channel_fail(&x->ch, &r->err);
 		return;
