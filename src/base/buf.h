@@ -37,7 +37,7 @@ static inline size_t buf_len(const struct buf *b)
 
 static inline const uint8_t *buf_data(const struct buf *b)
 {
-	return b->mem + b->start;
+	return b->start ? b->mem + b->start : b->mem; /* never NULL + 0 */
 }
 
 /*
