@@ -37,6 +37,7 @@
 #include "agent/exec.h"
 #include "agent/files.h"
 #include "agent/proc.h"
+#include "agent/repl.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -82,6 +83,7 @@ int agent_init(struct agent *a, const struct agent_platform *platform, const cha
 	list_init(&a->links);
 	list_init(&a->deferred);
 	list_init(&a->procs);
+	list_init(&a->interps);
 	rc = loop_create(&a->loop, e);
 	if (rc)
 		return rc;
@@ -101,6 +103,7 @@ void agent_fini(struct agent *a)
 {
 	while (!list_empty(&a->links))
 		link_destroy(list_entry(a->links.next, struct link, node));
+	repl_fini(a);
 	agent_run_deferred(a);
 	/* All were killed above; each is reaped by the object that it belongs to. */
 	while (!list_empty(&a->procs)) {
@@ -295,6 +298,9 @@ static void agent_request(struct link *l, const struct frame *f)
 	switch (f->type) {
 	case FRAME_EXEC:
 		exec_open(l, f);
+		return;
+	case FRAME_REPL_RUN:
+		repl_open(l, f);
 		return;
 	case FRAME_METRICS:
 		metrics_open(l, f);

@@ -54,7 +54,8 @@ struct agent {
 	int sigchld_fd;
 	unsigned next_cgroup;
 	unsigned old_cgroups[AGENT_OLD_CGROUPS], next_old; /* see proc_release() */
-	struct repl *repl;
+	struct list interps; /* struct interp: interpreters of REPL_RUN */
+	size_t repl_code_bytes; /* code that waits to be run, of all calls */
 };
 
 /**

@@ -213,6 +213,22 @@ void ostream_drain(struct ostream *s)
 	ostream_pump(s);
 }
 
+void ostream_drop(struct ostream *s)
+{
+	uint8_t trash[4096];
+	int left = 0;
+
+	if (s->fd < 0 || ioctl(s->fd, FIONREAD, &left))
+		return;
+	while (left > 0) {
+		ssize_t n = read(s->fd, trash, sizeof(trash));
+
+		if (n <= 0)
+			return;
+		left -= (int)n;
+	}
+}
+
 void ostream_stop(struct ostream *s)
 {
 	s->draining = false;

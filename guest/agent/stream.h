@@ -51,6 +51,9 @@ int ostream_credit(struct ostream *s, uint32_t bytes);
  */
 void ostream_drain(struct ostream *s);
 
+/* Reads and drops what is in the descriptor now. */
+void ostream_drop(struct ostream *s);
+
 /* Closes without sending anything. */
 void ostream_stop(struct ostream *s);
 
