@@ -11,8 +11,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to hide th
 
 
 def make(*args):
-    subprocess.run(["make", "--no-print-directory", "-C", ROOT, *args], check=True, stdin=subprocess.DEVNULL,
-                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p = subprocess.run(["make", "--no-print-directory", "-C", ROOT, *args], stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert p.returncode == 0, p.stdout.decode()
 
 
 def test_install_run_move_uninstall(box, tmp_path):
