@@ -46,7 +46,18 @@ $(INITRAMFS): $(AGENT) tools/make-initramfs
 	$(call say,CPIO,$@)
 	$(Q)tools/make-initramfs $(AGENT) $@
 
+# The same sources for the unit tests, as part of an ordinary process.
+AGENT_HOST_OBJ := $(patsubst guest/%.c,$(O)/host/%.o,$(filter-out %/main.c,$(wildcard guest/agent/*.c)))
+$(O)/host/%.o: guest/%.c $(FLAGS_STAMP) $(REPL_HEADER)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -iquote guest -iquote $(O)/guest $(CFLAGS_ALL) -c -o $@ $<
+$(O)/lib/agent.a: $(AGENT_HOST_OBJ)
+	$(call say,AR,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)rm -f $@; ar rcs $@ $^
+
 .PHONY: guest
 guest: $(INITRAMFS) ## build the guest agent and its initramfs
 
--include $(AGENT_OBJ:.o=.d)
+-include $(AGENT_OBJ:.o=.d) $(AGENT_HOST_OBJ:.o=.d)

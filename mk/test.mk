@@ -9,7 +9,7 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/tests/fuzz/%)
 T ?= 60
 
 # A test links every floor; the archives bring in only what it calls.
-TEST_FLOORS = $(call floors,cli lib sandbox engine net image sys codec base)
+TEST_FLOORS = $(call floors,agent cli lib sandbox engine net image sys codec base)
 TEST_LIBS = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(SECCOMP_LIBS)
 
 $(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)

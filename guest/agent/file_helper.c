@@ -603,7 +603,8 @@ static int file_tree_empty(struct file_tree *t, int fd, unsigned depth, struct e
 			rc = file_tree_move_up(t, fd, name, e);
 			continue;
 		}
-		child = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		child = openat(fd, name,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (child < 0) {
 			rc = file_tree_fail(t, name, e);
 			continue;
@@ -625,8 +626,9 @@ static int file_remove_tree(const struct file_job *job, int dir_fd, const char *
 	int rc;
 
 	do {
-		auto_close int fd = openat(dir_fd, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
-								 O_NONBLOCK | O_CLOEXEC);
+		auto_close int fd =
+			openat(dir_fd, base,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 		if (fd < 0)
 			return file_fail(job, errno, e);

@@ -238,8 +238,8 @@ static int files_job(const struct frame *f, struct file_job *job, struct err *e)
 		return err_set(e, EINVAL, "%s %s: mode 0%o has more than permission bits",
 			       job->what, job->shown, (unsigned)req.mode);
 	if (req.offset > INT64_MAX || req.length > INT64_MAX - req.offset)
-		return err_set(e, EINVAL, "%s %s: offset and length are beyond any file",
-			       job->what, job->shown);
+		return err_set(e, EINVAL, "%s %s: offset and length are beyond any file", job->what,
+			       job->shown);
 	job->flags = req.flags;
 	job->mode = req.mode;
 	job->offset = req.offset;

@@ -43,8 +43,8 @@ static int helper_close_others(int *const keep[], size_t n_keep, int *result_fd)
 	return 0;
 }
 
-pid_t helper_fork(struct agent *a, struct proc *p, int *const keep[], size_t n_keep,
-		  int *result_fd, struct err *e)
+pid_t helper_fork(struct agent *a, struct proc *p, int *const keep[], size_t n_keep, int *result_fd,
+		  struct err *e)
 {
 	auto_close int ours = -1, theirs = -1;
 	int fds[2];

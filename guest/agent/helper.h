@@ -27,8 +27,8 @@
  * @result_fd: in the parent the end to read, which does not block; in the child the end
  *             to write.  Owned by the caller
  */
-pid_t helper_fork(struct agent *a, struct proc *p, int *const keep[], size_t n_keep,
-		  int *result_fd, struct err *e);
+pid_t helper_fork(struct agent *a, struct proc *p, int *const keep[], size_t n_keep, int *result_fd,
+		  struct err *e);
 
 /* In the child: the answer, and the end. */
 void helper_exit(int result_fd, const void *result, size_t n) __attribute__((noreturn));
