@@ -25,7 +25,7 @@ $(O)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay_main.o $(TEST_FL
 	$(call link,$(TEST_LIBS))
 
 # The fuzzers themselves: clang, ASan + UBSan, all of our sources instrumented.
-FUZZ_LIB_SRC = $(foreach f,base codec sys net image,$($(f)_SRC))
+FUZZ_LIB_SRC = $(foreach f,base codec sys net image engine sandbox lib,$($(f)_SRC))
 $(O)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRC)
 	$(call say,FUZZCC,$@)
 	$(Q)mkdir -p $(@D)
