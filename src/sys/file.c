@@ -71,7 +71,9 @@ int file_write_at(int dirfd, const char *name, const void *p, size_t len, mode_t
 
 	if (snprintf(tmp, sizeof(tmp), "%s.tmp", name) >= (int)sizeof(tmp))
 		return err_errno(e, ENAMETOOLONG, "cannot write %s", name);
-	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+	/* What a killed writer left; and a FIFO there would hold us up. */
+	unlinkat(dirfd, tmp, 0);
+	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
 		return err_errno(e, errno, "cannot write %s", name);
 	rc = file_write_all(fd, p, len);
