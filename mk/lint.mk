@@ -2,10 +2,12 @@
 
 FORMAT_SRC = $(wildcard src/*/*.[ch] src/*/*/*.[ch] guest/agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.c include/*.h)
 
-.PHONY: lint check-layers format check-format
-lint: check-layers check-format ## layer check and formatting
+.PHONY: lint check-layers format check-format check-protocol-doc
+lint: check-layers check-format check-protocol-doc ## layers, formatting, and the protocol's description
 check-layers: ## does every file include only from the floors beneath it?
 	$(Q)tools/check-layers
+check-protocol-doc: ## does docs/agent-protocol.md have every frame type?
+	$(Q)tools/check-protocol-doc
 format: ## rewrite the sources in the project's format
 	$(Q)clang-format-14 -i $(FORMAT_SRC)
 check-format: ## is everything formatted?
