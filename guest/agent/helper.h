@@ -10,6 +10,9 @@
  * its result pipe just before it ends and read when it was reaped.
  *
  * The result is not trusted: root in the guest may have traced the helper.
+ *
+ * A helper is as safe from the OOM killer as the agent is, so what it allocates must be
+ * bounded.
  */
 
 #include <stddef.h>
