@@ -116,20 +116,15 @@ static bool channel_spend(struct channel *ch, unsigned stream, uint32_t bytes)
 	return true;
 }
 
-static bool channel_credit(struct channel *ch, unsigned stream, uint32_t bytes)
-{
-	if (bytes > FRAME_WINDOW_MAX || ch->window[stream] + bytes > FRAME_WINDOW_MAX)
-		return false;
-	ch->window[stream] += bytes;
-	return true;
-}
-
-/* Bytes of a CREDIT; 0 = malformed. */
-static uint32_t credit_bytes(const struct frame *f)
+/* Return: false if the CREDIT is malformed or the window grows over its maximum. */
+static bool channel_credit(struct channel *ch, unsigned stream, const struct frame *f)
 {
 	struct frame_credit c;
 
-	return frame_decode(f, &c, sizeof(c)) ? 0 : c.bytes;
+	if (frame_decode(f, &c, sizeof(c)) || c.bytes > FRAME_WINDOW_MAX - ch->window[stream])
+		return false;
+	ch->window[stream] += c.bytes;
+	return true;
 }
 
 /* ---- towards the client ------------------------------------------------------ */
@@ -204,7 +199,7 @@ static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 			return false;
 		break;
 	case FRAME_CREDIT:
-		if (f->flags != STREAM_IN || !channel_credit(ch, STREAM_IN, credit_bytes(f)))
+		if (f->flags != STREAM_IN || !channel_credit(ch, STREAM_IN, f))
 			return false;
 		break;
 	case FRAME_EXEC_STARTED:
@@ -430,7 +425,7 @@ static bool client_channel_frame(struct channel *ch, const struct frame *f)
 		break;
 	case FRAME_CREDIT:
 		if ((f->flags != STREAM_OUT && f->flags != STREAM_ERR) ||
-		    !channel_credit(ch, f->flags, credit_bytes(f)))
+		    !channel_credit(ch, f->flags, f))
 			return false;
 		break;
 	case FRAME_CLOSE:

@@ -17,13 +17,18 @@ static void stream_fail(struct stream *s, int error)
 	s->on_close(s, error);
 }
 
+static bool stream_wants(const struct stream *s)
+{
+	return !s->paused && (!s->in.max || buf_len(&s->in) < s->in.max);
+}
+
 static void stream_update(struct stream *s)
 {
 	uint32_t events = 0;
 
 	if (s->fd < 0 || s->failed)
 		return;
-	if (!s->paused && (!s->in.max || buf_len(&s->in) < s->in.max))
+	if (stream_wants(s))
 		events |= EPOLLIN;
 	if (buf_len(&s->out))
 		events |= EPOLLOUT;
@@ -96,11 +101,11 @@ static void stream_event(struct loop_watch *w, uint32_t events)
 	struct stream *s = container_of(w, struct stream, watch);
 
 	/*
-	 * A hang-up with reading paused cannot be read to its end, and epoll would
-	 * report it for ever: it ends the stream.
+	 * A hang-up with reading paused, or with no room left, cannot be read to its end,
+	 * and epoll would report it for ever: it ends the stream.
 	 */
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-		if (s->paused && events & (EPOLLHUP | EPOLLERR)) {
+		if (!stream_wants(s) && events & (EPOLLHUP | EPOLLERR)) {
 			stream_fail(s, events & EPOLLERR ? EPIPE : 0);
 			return;
 		}

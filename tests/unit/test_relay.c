@@ -426,6 +426,36 @@ static void a_client_that_grants_too_much_is_dropped(void **state)
 	assert_client_dropped(f);
 }
 
+static void a_malformed_credit_is_a_violation(void **state)
+{
+	struct fixture *f = *state;
+
+	client_exec(f, 1);
+	frame_encode_raw(&f->client.out, 1, FRAME_CREDIT, STREAM_OUT, "abc", 3);
+	assert_client_dropped(f);
+	frame_encode_raw(&f->ctl.out, 1, FRAME_CREDIT, STREAM_IN, "", 0);
+	pump(f);
+	assert_int_equal(f->faults, 1);
+}
+
+/* Its requests wait for the agent, so there is no room to read the end of the connection. */
+static void a_client_that_leaves_with_a_full_queue_is_noticed(void **state)
+{
+	static uint8_t junk[100 * 1024];
+	struct fixture *f = *state;
+
+	fixture_connect(f, true);
+	for (int i = 0; i < 6; i++)
+		frame_encode_raw(&f->client.out, 1, FRAME_EXEC, 0, junk, sizeof(junk));
+	pump(f);
+	assert_true(buf_len(&f->client.out) > 0);
+	assert_int_equal(f->owner_gone, 0);
+	close_fd(&f->client.fd);
+	pump(f);
+	assert_int_equal(f->owner_gone, 1);
+	assert_int_equal(f->faults, 0);
+}
+
 static void a_client_that_opens_twice_is_dropped(void **state)
 {
 	struct fixture *f = *state;
@@ -504,6 +534,7 @@ int main(void)
 		RELAY_TEST(a_refusing_agent_is_reported),
 		RELAY_TEST(requests_wait_until_the_agent_is_ready),
 		RELAY_TEST(a_client_of_another_version_is_told),
+		RELAY_TEST(a_client_that_leaves_with_a_full_queue_is_noticed),
 		READY_TEST(a_channel_is_translated_both_ways_and_freed),
 		READY_TEST(files_go_to_the_bulk_link),
 		READY_TEST(a_guest_that_overruns_the_window_is_at_fault),
@@ -512,6 +543,7 @@ int main(void)
 		READY_TEST(a_guest_that_sends_a_request_is_at_fault),
 		READY_TEST(a_client_that_overruns_the_window_is_dropped),
 		READY_TEST(a_client_that_grants_too_much_is_dropped),
+		READY_TEST(a_malformed_credit_is_a_violation),
 		READY_TEST(a_client_that_opens_twice_is_dropped),
 		READY_TEST(a_gone_client_leaves_no_process_behind),
 		READY_TEST(the_257th_request_is_refused),
