@@ -24,7 +24,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -34,6 +33,7 @@
 #include "cli/cli.h"
 #include "cli/terminal.h"
 #include "lib/client.h"
+#include "sys/signals.h"
 
 #define SESSION_TERM_GRACE_MS 5000u
 #define SESSION_PROGRESS_MS 1000u
@@ -402,12 +402,12 @@ static void session_signal(struct loop_watch *w, uint32_t events)
 {
 	struct session *s = container_of(w, struct session, signal_watch);
 	struct frame_exec_resize size;
-	struct signalfd_siginfo si;
+	int signo;
 
 	(void)events;
-	while (read(s->signal_fd, &si, sizeof(si)) == sizeof(si)) {
-		if (si.ssi_signo != SIGWINCH) {
-			session_on_term(s, (int)si.ssi_signo);
+	while ((signo = signals_next(s->signal_fd))) {
+		if (signo != SIGWINCH) {
+			session_on_term(s, signo);
 			continue;
 		}
 		if (s->spec->tty && s->exec_started) {
@@ -427,26 +427,17 @@ static void session_progress(struct loop_timer *t)
 	loop_timer_set(s->loop, t, SESSION_PROGRESS_MS);
 }
 
-/* Blocked for good and read as events; inherited SIG_IGN does not count. */
 static int session_signals(struct session *s, struct err *e)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
-	sigset_t set;
-	int rc;
+	int fd = signals_watch(s->loop, &s->signal_watch, signals, ARRAY_SIZE(signals), e);
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		sigaddset(&set, signals[i]);
-		signal(signals[i], SIG_DFL);
-	}
-	signal(SIGPIPE, SIG_IGN);
+	if (fd < 0)
+		return fd;
+	s->signal_fd = fd;
+	/* A background process that reads its terminal gets EIO, and so an end of file. */
 	signal(SIGTTIN, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (s->signal_fd < 0)
-		return err_errno(e, errno, "signalfd");
-	rc = loop_watch_add(s->loop, &s->signal_watch, s->signal_fd, EPOLLIN);
-	return rc ? err_errno(e, -rc, "signalfd") : 0;
+	return 0;
 }
 
 /* ---- life -------------------------------------------------------------------- */

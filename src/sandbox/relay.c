@@ -22,6 +22,8 @@ struct channel {
 	struct agent_link *link;
 	struct ctl_client *client; /* NULL = gone */
 	bool closing; /* CLOSE was sent: only the last message passes */
+	bool started; /* EXEC_STARTED was seen */
+	bool eof[STREAM_COUNT]; /* of the guest's streams */
 	uint32_t number; /* on the agent's link */
 	uint32_t client_number;
 	uint32_t window[STREAM_COUNT]; /* bytes the sender may still send */
@@ -116,12 +118,13 @@ static bool channel_spend(struct channel *ch, unsigned stream, uint32_t bytes)
 	return true;
 }
 
-/* Return: false if the CREDIT is malformed or the window grows over its maximum. */
+/* Return: false if the CREDIT is malformed or empty, or the window grows over its maximum. */
 static bool channel_credit(struct channel *ch, unsigned stream, const struct frame *f)
 {
 	struct frame_credit c;
 
-	if (frame_decode(f, &c, sizeof(c)) || c.bytes > FRAME_WINDOW_MAX - ch->window[stream])
+	if (frame_decode(f, &c, sizeof(c)) || !c.bytes ||
+	    c.bytes > FRAME_WINDOW_MAX - ch->window[stream])
 		return false;
 	ch->window[stream] += c.bytes;
 	return true;
@@ -180,7 +183,10 @@ static void client_drop(struct ctl_client *c, const char *why)
 
 /* ---- from the agent ---------------------------------------------------------- */
 
-/* Return: false if the guest broke the protocol. */
+/*
+ * What costs no window may come once, so that the frames which wait for a slow client are
+ * bounded too.  Return: false if the guest broke the protocol.
+ */
 static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 {
 	struct channel *ch = channel_find_agent(l, f->channel);
@@ -190,19 +196,23 @@ static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 		return false;
 	switch (f->type) {
 	case FRAME_DATA:
-		if ((f->flags != STREAM_OUT && f->flags != STREAM_ERR) ||
-		    !channel_spend(ch, f->flags, f->len))
+		if ((f->flags != STREAM_OUT && f->flags != STREAM_ERR) || ch->eof[f->flags] ||
+		    !f->len || !channel_spend(ch, f->flags, f->len))
 			return false;
 		break;
 	case FRAME_EOF:
-		if (f->flags != STREAM_OUT && f->flags != STREAM_ERR)
+		if ((f->flags != STREAM_OUT && f->flags != STREAM_ERR) || ch->eof[f->flags])
 			return false;
+		ch->eof[f->flags] = true;
 		break;
 	case FRAME_CREDIT:
 		if (f->flags != STREAM_IN || !channel_credit(ch, STREAM_IN, f))
 			return false;
 		break;
 	case FRAME_EXEC_STARTED:
+		if (ch->started)
+			return false;
+		ch->started = true;
 		break;
 	default:
 		if (!frame_type_ends_channel(f->type))

@@ -31,7 +31,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -42,6 +41,7 @@
 #include "base/mem.h"
 #include "sandbox/internal.h"
 #include "sys/file.h"
+#include "sys/signals.h"
 #include "sys/tree.h"
 
 #define STOP_GRACE_MS 10000u /* a persistent sandbox's own time to end, at most */
@@ -246,10 +246,9 @@ static const struct relay_ops supervisor_relay_ops = {
 static void supervisor_signal(struct loop_watch *w, uint32_t events)
 {
 	struct supervisor *s = container_of(w, struct supervisor, signal_watch);
-	struct signalfd_siginfo si;
 
 	(void)events;
-	while (read(s->signal_fd, &si, sizeof(si)) == sizeof(si))
+	while (signals_next(s->signal_fd))
 		supervisor_stop(s, 0, STOP_GRACE_MS, "the supervisor was asked to end by a signal");
 }
 
@@ -291,25 +290,15 @@ static int supervisor_listen(struct supervisor *s, struct err *e)
 	return rc ? err_errno(e, -rc, "ctl.sock") : 0;
 }
 
-/* Signals come as events; also those that were inherited as ignored count. */
 static int supervisor_signals(struct supervisor *s, struct err *e)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
-	sigset_t set;
-	int rc;
+	int fd = signals_watch(s->loop, &s->signal_watch, signals, ARRAY_SIZE(signals), e);
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		sigaddset(&set, signals[i]);
-		signal(signals[i], SIG_DFL);
-	}
-	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (s->signal_fd < 0)
-		return err_errno(e, errno, "signalfd");
-	rc = loop_watch_add(s->loop, &s->signal_watch, s->signal_fd, EPOLLIN);
-	return rc ? err_errno(e, -rc, "signalfd") : 0;
+	if (fd < 0)
+		return fd;
+	s->signal_fd = fd;
+	return 0;
 }
 
 static int supervisor_open_dirs(struct supervisor *s, struct err *e)
