@@ -573,6 +573,7 @@ static void test_remove(void **state)
 	assert_int_equal(request(&x, FRAME_FILE_REMOVE, FILE_REQ(.flags = FILE_RECURSIVE),
 				 at(&x, "keep/..")),
 			 EINVAL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	end(&x);
 }
 
