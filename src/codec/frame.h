@@ -40,9 +40,10 @@
  *
  * Flow control: each stream of a channel (STREAM_IN towards the guest, STREAM_OUT
  * and STREAM_ERR from it) starts with a window of FRAME_WINDOW bytes.  DATA uses it
- * up, CREDIT gives back.  Whoever sends more than the window is broken: the
- * receiver ends the channel (or the link).  So a reader that stops holds up its own
- * stream and nothing else, and the memory a peer can make us use is bounded.
+ * up, CREDIT gives back; neither is ever of no bytes, and EOF comes once.  Whoever
+ * sends more than the window is broken: the receiver ends the channel (or the link).
+ * So a reader that stops holds up its own stream and nothing else, and the memory a
+ * peer can make us use is bounded.
  *
  * Trust boundary: both ends treat the other as hostile.  Every length is checked
  * against the frame, and the frame against its maximum, before anything is read.
@@ -79,7 +80,7 @@ enum frame_type {
 	FRAME_PING = 4,
 	FRAME_PONG = 5,
 	/* any channel with streams; flags = enum frame_stream */
-	FRAME_DATA = 16, /* raw bytes, at most FRAME_DATA_MAX */
+	FRAME_DATA = 16, /* raw bytes, 1 to FRAME_DATA_MAX */
 	FRAME_EOF = 17, /* no more DATA on this stream */
 	FRAME_CREDIT = 18, /* the receiver of the stream took this many bytes */
 	FRAME_CLOSE = 19, /* host -> agent: abandon the channel */

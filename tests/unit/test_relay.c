@@ -392,6 +392,54 @@ static void a_guest_that_sends_a_request_is_at_fault(void **state)
 	assert_int_equal(f->faults, 1);
 }
 
+/* Two of a kind: the first passes, the second is one too many. */
+static void assert_once(struct fixture *f, uint16_t type, const void *body, size_t len)
+{
+	client_exec(f, 1);
+	frame_encode_raw(&f->ctl.out, 1, type, STREAM_OUT, body, len);
+	pump(f);
+	assert_int_equal(f->faults, 0);
+	expect(&f->client, type);
+	frame_encode_raw(&f->ctl.out, 1, type, STREAM_OUT, body, len);
+	pump(f);
+	assert_int_equal(f->faults, 1);
+}
+
+static void a_guest_that_starts_twice_is_at_fault(void **state)
+{
+	assert_once(*state, FRAME_EXEC_STARTED, "\1\0\0\0", 4);
+}
+
+static void a_guest_that_ends_a_stream_twice_is_at_fault(void **state)
+{
+	assert_once(*state, FRAME_EOF, "", 0);
+}
+
+static void a_guest_that_sends_after_the_end_is_at_fault(void **state)
+{
+	struct fixture *f = *state;
+
+	client_exec(f, 1);
+	frame_encode(&f->ctl.out, 1, FRAME_EOF, STREAM_OUT, NULL);
+	send_data(&f->ctl, 1, STREAM_ERR, 1);
+	pump(f);
+	assert_int_equal(f->faults, 0);
+	send_data(&f->ctl, 1, STREAM_OUT, 1);
+	pump(f);
+	assert_int_equal(f->faults, 1);
+}
+
+/* It would use no window, so there could be any number of them. */
+static void a_guest_that_sends_nothing_is_at_fault(void **state)
+{
+	struct fixture *f = *state;
+
+	client_exec(f, 1);
+	frame_encode_raw(&f->ctl.out, 1, FRAME_DATA, STREAM_OUT, "", 0);
+	pump(f);
+	assert_int_equal(f->faults, 1);
+}
+
 static void assert_client_dropped(struct fixture *f)
 {
 	uint8_t byte;
@@ -541,6 +589,10 @@ int main(void)
 		READY_TEST(credit_extends_the_window),
 		READY_TEST(a_guest_that_answers_on_no_channel_is_at_fault),
 		READY_TEST(a_guest_that_sends_a_request_is_at_fault),
+		READY_TEST(a_guest_that_starts_twice_is_at_fault),
+		READY_TEST(a_guest_that_ends_a_stream_twice_is_at_fault),
+		READY_TEST(a_guest_that_sends_after_the_end_is_at_fault),
+		READY_TEST(a_guest_that_sends_nothing_is_at_fault),
 		READY_TEST(a_client_that_overruns_the_window_is_dropped),
 		READY_TEST(a_client_that_grants_too_much_is_dropped),
 		READY_TEST(a_malformed_credit_is_a_violation),
