@@ -165,10 +165,14 @@ int user_resolve(const char *spec, const char *passwd, size_t passwd_len, const 
 
 	colon = strchr(who, ':');
 	who_len = colon ? (size_t)(colon - who) : strlen(who);
-	if (!passwd)
+	if (!passwd) {
+		passwd = "";
 		passwd_len = 0;
-	if (!group)
+	}
+	if (!group) {
+		group = "";
 		group_len = 0;
+	}
 	/* As everywhere: a name that looks like a number is looked up as a name first. */
 	if (!user_find(who, who_len, true, passwd, passwd_len, &u) &&
 	    !user_find(who, who_len, false, passwd, passwd_len, &u)) {
