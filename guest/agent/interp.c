@@ -51,6 +51,9 @@
 /* The end of a call's code: reached unless the code is cut short by a syntax error. */
 #define INTERP_SHELL_END "\n\n__msb_rc=$?\n"
 
+/* bash takes no second SIGINT after a `return` out of the trap, until it is set anew. */
+#define INTERP_SHELL_TRAP "trap 'return 130' INT\n"
+
 static void interp_next(struct interp *in);
 
 static void interp_close(struct interp *in)
@@ -88,6 +91,7 @@ static void interp_call_done(struct interp *in, const struct err *e)
 	c->done.wall_ns = loop_now_ns() - c->started_ns;
 	if (in->dead || in->killed)
 		c->done.state_lost = 1;
+	in->rearm = in->interrupted;
 	in->interrupted = false;
 	repl_call_finish(c, e);
 }

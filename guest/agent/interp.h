@@ -51,6 +51,7 @@ struct interp {
 	enum interp_state state;
 	bool dead; /* the process was reaped: after the drain comes INTERP_NONE */
 	bool interrupted, killed, orphan;
+	bool rearm; /* the call before was interrupted */
 	struct proc proc;
 	struct loop_watch spawned, reports;
 	int spawned_fd, report_fd, request_fd, code_fd;

@@ -361,6 +361,15 @@ static void shells_keep_their_state(void **state)
 	client_finish(&x, c);
 	assert_int_equal(c->repl.status, REPL_TIMEOUT);
 	assert_string_equal(client_text(&c->out), "part\n");
+	client_release(c);
+	/* And again, in a loop without a child. */
+	c = start(&x, "sh", "while :; do :; done", 1000);
+	client_finish(&x, c);
+	assert_int_equal(c->repl.status, REPL_TIMEOUT);
+	assert_int_equal(c->repl.state_lost, 0);
+	client_release(c);
+	c = run(&x, "sh", "echo $x");
+	assert_string_equal(client_text(&c->out), "kept\n");
 	client_end(&x);
 }
 
