@@ -18,6 +18,7 @@ static void client_gone(struct client *c, const char *reason)
 	if (c->closed)
 		return;
 	c->closed = true;
+	stream_pause(&c->stream, true); /* what is left unread must not wake us */
 	list_for_each (pos, tmp, &c->channels) {
 		struct client_channel *ch = list_entry(pos, struct client_channel, link);
 

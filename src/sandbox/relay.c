@@ -44,6 +44,9 @@ static void relay_fault(struct relay *r, const char *reason)
 	if (r->fault)
 		return;
 	r->fault = true;
+	/* Nothing more is read of this guest; unread bytes must not wake us until it is dead. */
+	stream_pause(&r->ctl.stream, true);
+	stream_pause(&r->bulk.stream, true);
 	r->ops->on_fault(r, reason);
 }
 
