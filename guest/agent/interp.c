@@ -51,6 +51,16 @@
 /* The end of a call's code: reached unless the code is cut short by a syntax error. */
 #define INTERP_SHELL_END "\n\n__msb_rc=$?\n"
 
+/*
+ * What a shell is told to do for a call.  "command" keeps a syntax error from ending a
+ * POSIX shell.  The code is not inside a loop or function of ours that break, return or
+ * local could touch.
+ */
+#define INTERP_SHELL_CALL \
+	"%s__msb_rc=; command . /proc/self/fd/8 </dev/null\n" \
+	"{ __msb_st=$?; case $__msb_rc in '') printf '%u 1 %%s\\n' $__msb_st;; " \
+	"*) printf '%u 0 %%s\\n' $__msb_rc;; esac >&9; } 2>/dev/null\n"
+
 /* bash takes no second SIGINT after a `return` out of the trap, until it is set anew. */
 #define INTERP_SHELL_TRAP "trap 'return 130' INT\n"
 
@@ -164,16 +174,8 @@ static void interp_send(struct interp *in)
 	if (!rc && in->lang->shell)
 		rc = interp_write_code(in, INTERP_SHELL_END, strlen(INTERP_SHELL_END), len);
 	if (in->lang->shell)
-		/*
-		 * "command" keeps a syntax error from ending a POSIX shell.  The code is not
-		 * inside a loop or function of ours that break, return or local could touch.
-		 */
-		n = snprintf(
-			line, sizeof(line),
-			"__msb_rc=; command . /proc/self/fd/8 </dev/null\n"
-			"{ __msb_st=$?; case $__msb_rc in '') printf '%u 1 %%s\\n' $__msb_st;; "
-			"*) printf '%u 0 %%s\\n' $__msb_rc;; esac >&9; } 2>/dev/null\n",
-			c->number, c->number);
+		n = snprintf(line, sizeof(line), INTERP_SHELL_CALL,
+			     in->rearm ? INTERP_SHELL_TRAP : "", c->number, c->number);
 	else
 		n = snprintf(line, sizeof(line), "%u %zu\n", c->number, len);
 	in->state = INTERP_BUSY;
