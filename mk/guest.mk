@@ -57,6 +57,14 @@ $(O)/lib/agent.a: $(AGENT_HOST_OBJ)
 	$(Q)mkdir -p $(@D)
 	$(Q)rm -f $@; ar rcs $@ $^
 
+# Fuzzers of the agent's own parsers: its sources instead of the host's floors.
+FUZZ_AGENT_SRC = $(filter-out %/main.c,$(wildcard guest/agent/*.c)) $(filter src/%,$(AGENT_SRC))
+$(O)/tests/fuzz/fuzz_agent_%: tests/fuzz/fuzz_agent_%.c $(FUZZ_AGENT_SRC) $(REPL_HEADER)
+	$(call say,FUZZCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(CPPFLAGS_ALL) -iquote tests -iquote guest -iquote $(O)/guest -std=gnu17 -O1 -g \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_AGENT_SRC)
+
 .PHONY: guest
 guest: $(INITRAMFS) ## build the guest agent and its initramfs
 

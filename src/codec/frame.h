@@ -259,7 +259,7 @@ enum frame_repl_status {
 struct frame_repl_done {
 	uint8_t status; /* enum frame_repl_status */
 	uint8_t state_lost; /* 1 = the next call starts a fresh interpreter */
-	uint32_t exit_code; /* of REPL_EXITED: 0-255, or 128 + signal */
+	uint32_t exit_code; /* of REPL_EXITED: 0-255, or 128 + signal; of sh: the code's status */
 	uint64_t wall_ns;
 };
 
