@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -79,8 +81,10 @@ static void boot_log(void)
 	log_init(fd >= 0 ? fd : STDERR_FILENO, LOG_WARN, "agent");
 }
 
-int boot_early(struct agent *a, struct err *e)
+int boot_early(struct err *e)
 {
+	struct sched_param priority = { .sched_priority = 1 };
+
 	for (size_t i = 0; i < ARRAY_SIZE(boot_mounts); i++) {
 		const struct boot_mount *m = &boot_mounts[i];
 
@@ -105,13 +109,24 @@ int boot_early(struct agent *a, struct err *e)
 		if (rc && rc != -ENOENT)
 			log_warn("event=setting path=%s rc=%d", boot_settings[i].path, rc);
 	}
+	/*
+	 * Ahead of everything else, so that a fork bomb does not keep the agent from killing
+	 * it.  Children start as ordinary processes.  syscall(): musl's function refuses.
+	 */
+	if (syscall(SYS_sched_setscheduler, 0, SCHED_RR | SCHED_RESET_ON_FORK, &priority))
+		log_warn("event=priority: %m");
+	return 0;
+}
+
+int boot_open(struct agent *a, struct err *e)
+{
 	a->dev_fd = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	a->pts_fd = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	a->proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Without cgroup2 this is an empty directory of sysfs, where mkdir fails. */
 	a->cgroup_fd = open("/sys/fs/cgroup", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (a->dev_fd < 0 || a->pts_fd < 0 || a->proc_fd < 0)
 		return err_errno(e, errno, "open /dev, /dev/pts, /proc");
-	/* Without cgroup2 this is an empty directory of sysfs, where mkdir fails. */
 	return 0;
 }
 

@@ -9,8 +9,10 @@
 
 #include "agent/agent.h"
 
-/* boot.c: the kernel's file systems and settings; fills in the descriptors of @a. */
-int boot_early(struct agent *a, struct err *e);
+/* boot.c: first of all: the kernel's file systems, descriptors 0 to 2, settings. */
+int boot_early(struct err *e);
+/* boot.c: the descriptors of @a, after agent_init(). */
+int boot_open(struct agent *a, struct err *e);
 
 /* boot.c: struct agent_platform */
 int boot_seed(uint64_t realtime_ns, const uint8_t *entropy, size_t n, struct err *e);

@@ -36,9 +36,11 @@ int main(void)
 			MAIN_BUILD);
 		return 1;
 	}
-	rc = agent_init(&agent, &main_platform, MAIN_BUILD, &e);
+	rc = boot_early(&e);
 	if (!rc)
-		rc = boot_early(&agent, &e);
+		rc = agent_init(&agent, &main_platform, MAIN_BUILD, &e);
+	if (!rc)
+		rc = boot_open(&agent, &e);
 	if (!rc)
 		rc = ports_start(&agent, &e);
 	if (!rc)
