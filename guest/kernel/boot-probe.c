@@ -104,7 +104,8 @@ int main(void)
 	probe_wait_for_console();
 	fd = open("/dev/console", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {
-		dprintf(fd, "probe: uptime_us=%lld cpus=%ld\n", up_us, sysconf(_SC_NPROCESSORS_ONLN));
+		dprintf(fd, "probe: uptime_us=%lld cpus=%ld\n", up_us,
+			sysconf(_SC_NPROCESSORS_ONLN));
 		tcdrain(fd);
 	}
 	reboot(RB_AUTOBOOT);
