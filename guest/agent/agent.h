@@ -118,6 +118,7 @@ struct link {
 	enum frame_link kind;
 	int fd; /* owned */
 	struct loop_watch watch;
+	bool open; /* the host side is connected, as far as the kernel told */
 	bool synced; /* a HELLO was seen on this connection */
 	bool broken; /* something did not fit: reset at the next turn of the loop */
 	bool paused; /* not reading: too much waits in out */

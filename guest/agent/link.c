@@ -16,6 +16,10 @@
  *   Ports are therefore watched edge-triggered, and every event is used up: read
  *   until EAGAIN, written until EAGAIN.
  *
+ *   A hang-up counts only as a change: data of a new connection can be there before the
+ *   driver has handled the message that the port is open, and the port still reports the
+ *   hang-up of before.
+ *
  * Limits
  *   `in` holds at most one frame and one read.  Streams stop reading their pipes when
  *   `out` holds LINK_OUT_HIGH; requests are no longer read when it holds LINK_OUT_STOP,
@@ -128,6 +132,17 @@ static void link_input(struct link *l)
 	}
 }
 
+/*
+ * The host side is closed.  While it was so already that is no news: the bytes of a new
+ * connection can arrive before the kernel has heard that the port was opened.
+ */
+static void link_hangup(struct link *l)
+{
+	if (l->open)
+		link_reset(l);
+	l->open = false;
+}
+
 static void link_read(struct link *l)
 {
 	size_t total = 0;
@@ -155,8 +170,7 @@ static void link_read(struct link *l)
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n <= 0) {
-			/* 0: the host side is closed.  A port may be opened again. */
-			link_reset(l);
+			link_hangup(l);
 			return;
 		}
 		buf_commit(&l->in, (size_t)n);
@@ -168,11 +182,14 @@ static void link_read(struct link *l)
 static void link_event(struct loop_watch *w, uint32_t events)
 {
 	struct link *l = container_of(w, struct link, watch);
+	bool hangup = events & (EPOLLHUP | EPOLLERR);
 
-	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+	if (!hangup)
+		l->open = true;
+	if (hangup || events & (EPOLLIN | EPOLLRDHUP))
 		link_read(l);
-	if (events & (EPOLLHUP | EPOLLERR))
-		link_reset(l);
+	if (hangup)
+		link_hangup(l);
 }
 
 static void link_write(struct link *l)
