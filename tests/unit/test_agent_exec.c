@@ -211,8 +211,12 @@ static void the_process_gets_what_the_request_says(void **state)
 			       .env = ARGV("PATH=/usr/bin:/bin", "A=b c"),
 			       .rlimits = ARGV("nofile=100:200", "core=0:unlimited") },
 		SH("pwd; echo \"$A\"; echo $HOME; ulimit -Sn; ulimit -Hn; cat; "
-		   "ls /proc/self/fd; awk '/^Sig(Blk|Ign)/ {print $2}' /proc/self/status"));
-	/* Descriptors 0 to 2, and ls's own; no signal blocked, none ignored. */
+		   "ls /proc/self/fd; awk '/^Sig(Blk|Ign)/ {print $2}' /proc/self/status |"
+		   "sed s/0000000180000000/0000000000000000/"));
+	/*
+	 * Descriptors 0 to 2, and ls's own; no signal blocked, none ignored, but for 32 and 33,
+	 * which we may have inherited and the host's C library keeps for itself.
+	 */
 	assert_string_equal(client_text(&c->out), "/tmp\nb c\n/root\n100\n200\n0\n1\n2\n3\n"
 						  "0000000000000000\n0000000000000000\n");
 	assert_string_equal(client_text(&c->err), "");

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -574,7 +575,7 @@ static int copy_self(void)
 	if (from < 0 || to < 0 || fstat(from, &st) < 0 || fchmod(to, 0755) < 0)
 		return -1;
 	while (at < st.st_size)
-		if (copy_file_range(from, &at, to, NULL, (size_t)(st.st_size - at), 0) <= 0)
+		if (sendfile(to, from, &at, (size_t)(st.st_size - at)) <= 0)
 			return -1;
 	return 0;
 }
