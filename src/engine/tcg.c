@@ -45,16 +45,19 @@
 
 /*
  * hvc0 takes the boot log.  Without ACPI a power-off only halts, so the agent reboots,
- * by triple fault, and QEMU ends at it.
+ * by triple fault, and QEMU ends at it.  Without proactive compaction an idle guest has no
+ * timer, and its VM no wake-up.
  */
 static const char tcg_cmdline[] = "console=hvc0 quiet reboot=t panic=-1 random.trust_cpu=on "
-				  "rcupdate.rcu_expedited=1 no_timer_check dummy.numdummies=0";
+				  "no_timer_check lapic_timer_khz=1000000 dummy.numdummies=0 "
+				  "sysctl.vm.compaction_proactiveness=0";
 
 /*
- * What the kernel would otherwise measure, for 400 ms: the emulated TSC is the host's own,
- * and QEMU's APIC timer runs at exactly 1 GHz.
+ * The emulated TSC is the host's own.  A guest on a busy host cannot measure it, and would
+ * fall back to a clock of 10 ms.  lpj (loops per jiffy, 100 Hz) spares each further CPU a
+ * calibration of 130 ms.
  */
-#define TCG_CMDLINE_TSC "tsc_early_khz=%llu tsc=reliable lapic_timer_khz=1000000"
+#define TCG_CMDLINE_TSC "tsc_early_khz=%llu tsc=reliable lpj=%llu"
 
 /* The argument vector under construction; the first failure sticks. */
 struct tcg_args {
@@ -210,7 +213,8 @@ static void tcg_add_machine(struct tcg_args *a, const struct engine_vm_desc *d)
 	tcg_arg(a, "virtio-mmio.force-legacy=false");
 	tcg_arg(a, "-append");
 	if (tsc_khz)
-		tcg_arg(a, "%s " TCG_CMDLINE_TSC, tcg_cmdline, (unsigned long long)tsc_khz);
+		tcg_arg(a, "%s " TCG_CMDLINE_TSC, tcg_cmdline, (unsigned long long)tsc_khz,
+			(unsigned long long)tsc_khz * 10);
 	else
 		tcg_arg(a, "%s", tcg_cmdline);
 }
