@@ -28,7 +28,7 @@ const struct cli_command cli_commands[] = {
 	},
 	{
 		.name = "image",
-		.args = "ls|inspect|import|build|rm [OPTIONS]",
+		.args = "ls|inspect|import|build|prepare|rm [OPTIONS]",
 		.summary = "images in the local store",
 		.details = "Runs msb-image; see `msb image --help`.\n",
 		.run = cmd_image,

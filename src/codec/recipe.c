@@ -368,7 +368,7 @@ static int recipe_do_bytecode(struct recipe_parser *p, char **w)
 static int recipe_do_library_cache(struct recipe_parser *p, char **w)
 {
 	(void)w;
-	p->r->library_cache = true;
+	p->r->ld_cache = true;
 	return 0;
 }
 

@@ -69,7 +69,7 @@ struct recipe {
 	size_t n_steps;
 	char *bytecode_python; /* interpreter, or NULL */
 	char **bytecode_dirs; /* patterns */
-	bool library_cache;
+	bool ld_cache;
 	struct image_config config; /* what the image is run with; no diff_ids */
 };
 

@@ -194,7 +194,7 @@ static int build_layer(struct build *b, struct store_temp *layer, struct err *e)
 		return rc;
 	progress_step("%s: unpacking %zu packages", b->name, b->apt.n);
 	rc = build_assemble(b, base, false, b->text, build_feed_packages, NULL, e);
-	if (!rc && (b->recipe.bytecode_python || b->recipe.library_cache)) {
+	if (!rc && (b->recipe.bytecode_python || b->recipe.ld_cache)) {
 		rc = build_open(b, "extra.tar", &extra, e);
 		if (!rc)
 			rc = post_run(&b->recipe, b->path, base, extra, e);

@@ -231,7 +231,7 @@ int post_run(const struct recipe *r, const char *dir, int base, int extra, struc
 		progress_step("%s: compiling Python's modules", r->name);
 		rc = post_bytecode(&p, extra, e);
 	}
-	if (!rc && r->library_cache)
+	if (!rc && r->ld_cache)
 		rc = post_library_cache(&p, extra, e);
 	free(p.tree);
 	free(p.loader);

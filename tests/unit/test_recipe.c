@@ -52,7 +52,7 @@ static void test_whole(void **state)
 	assert_string_equal(r.steps[3].arg, "root:*:\n# no comment\n\n");
 	assert_int_equal(r.steps[3].arg_len, strlen(r.steps[3].arg));
 	assert_int_equal(r.steps[4].kind, RECIPE_JOIN);
-	assert_true(r.library_cache);
+	assert_true(r.ld_cache);
 	assert_string_equal(r.bytecode_dirs[0], "/usr/lib/python3*");
 	assert_string_equal(r.config.entrypoint[1], "-c");
 	assert_string_equal(r.config.cmd[0], "a b");
