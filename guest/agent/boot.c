@@ -121,6 +121,11 @@ int boot_early(struct err *e)
 int boot_open(struct agent *a, struct err *e)
 {
 	a->dev_fd = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Rootless container tools open these; a driver that is absent has no node. */
+	if ((fchmodat(a->dev_fd, "fuse", 0666, 0) < 0 ||
+	     fchmodat(a->dev_fd, "net/tun", 0666, 0) < 0) &&
+	    errno != ENOENT)
+		log_warn("event=device-mode error=\"%m\"");
 	a->pts_fd = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	a->proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* Without cgroup2 this is an empty directory of sysfs, where mkdir fails. */
