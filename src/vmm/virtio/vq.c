@@ -86,12 +86,9 @@ struct vq_desc {
  * every access is one atomic load or store, so that the compiler neither repeats nor
  * splits it.
  */
-static uint16_t vq_load16(const uint8_t *p, int order)
+static uint16_t vq_load16(const uint8_t *p)
 {
-	const uint16_t *at = (const uint16_t *)(const void *)p;
-
-	return le16toh(order == __ATOMIC_ACQUIRE ? __atomic_load_n(at, __ATOMIC_ACQUIRE) :
-						   __atomic_load_n(at, __ATOMIC_RELAXED));
+	return le16toh(__atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED));
 }
 
 static void vq_store16(uint8_t *p, uint16_t v)
@@ -234,15 +231,15 @@ int vq_pop(struct vq *q, struct vq_chain *out)
 	 * Acquire: the driver wrote entry and descriptors before the index (§2.7.13.3), so
 	 * they may only be loaded after it.
 	 */
-	ready = (uint16_t)(vq_load16(q->avail_host + VQ_RING_IDX, __ATOMIC_ACQUIRE) -
-			   q->next_avail);
+	ready = vq_load16(q->avail_host + VQ_RING_IDX);
+	atomic_thread_fence(memory_order_acquire);
+	ready = (uint16_t)(ready - q->next_avail);
 	if (!ready)
 		return 0;
 	if (ready > q->size || (uint16_t)(q->next_avail - q->next_used) >= q->size)
 		return -EINVAL;
 	head = vq_load16(q->avail_host + VQ_RING_ENTRIES +
-				 VQ_AVAIL_ENTRY * (q->next_avail & (q->size - 1u)),
-			 __ATOMIC_RELAXED);
+			 VQ_AVAIL_ENTRY * (q->next_avail & (q->size - 1u)));
 	out->head = head;
 	out->n_read = out->n_write = 0;
 	out->read_bytes = out->write_bytes = 0;
@@ -300,10 +297,9 @@ bool vq_wants_interrupt(struct vq *q)
 	 */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!q->event_idx)
-		return !(vq_load16(q->avail_host + VQ_RING_FLAGS, __ATOMIC_RELAXED) &
-			 VQ_AVAIL_F_NO_INTERRUPT);
+		return !(vq_load16(q->avail_host + VQ_RING_FLAGS) & VQ_AVAIL_F_NO_INTERRUPT);
 	/* Was the entry number used_event among those pushed since the last time? */
-	event = vq_load16(vq_used_event(q), __ATOMIC_RELAXED);
+	event = vq_load16(vq_used_event(q));
 	return (uint16_t)(q->next_used - 1 - event) < pushed;
 }
 
@@ -322,7 +318,7 @@ bool vq_notify_on(struct vq *q)
 		vq_store16(q->used_host + VQ_RING_FLAGS, 0);
 	/* Full barrier: our wish before the look at the index; see vq_wants_interrupt(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	return vq_load16(q->avail_host + VQ_RING_IDX, __ATOMIC_RELAXED) != q->next_avail;
+	return vq_load16(q->avail_host + VQ_RING_IDX) != q->next_avail;
 }
 
 /* [@off, @off + @len) of @n segments, as at most @max entries of @out. */
@@ -349,43 +345,41 @@ static unsigned vq_slice(const struct iovec *iov, unsigned n, size_t off, size_t
 	return used;
 }
 
-size_t vq_chain_read(const struct vq_chain *c, size_t off, void *to, size_t len)
+/* Copies @len bytes between @host and the segments, from @off on.  Return: bytes copied. */
+static size_t vq_copy(const struct iovec *iov, unsigned n, size_t off, uint8_t *host, size_t len,
+		      bool to_guest)
 {
 	size_t done = 0;
 
-	for (unsigned i = 0; i < c->n_read && done < len; i++) {
-		size_t part;
-
-		if (off >= c->iov[i].iov_len) {
-			off -= c->iov[i].iov_len;
-			continue;
-		}
-		part = min_u64(c->iov[i].iov_len - off, len - done);
-		memcpy((uint8_t *)to + done, (const uint8_t *)c->iov[i].iov_base + off, part);
-		done += part;
-		off = 0;
-	}
-	return done;
-}
-
-size_t vq_chain_write(const struct vq_chain *c, size_t off, const void *from, size_t len)
-{
-	const struct iovec *iov = c->iov + c->n_read;
-	size_t done = 0;
-
-	for (unsigned i = 0; i < c->n_write && done < len; i++) {
+	for (unsigned i = 0; i < n && done < len; i++) {
+		uint8_t *guest;
 		size_t part;
 
 		if (off >= iov[i].iov_len) {
 			off -= iov[i].iov_len;
 			continue;
 		}
+		guest = (uint8_t *)iov[i].iov_base + off;
 		part = min_u64(iov[i].iov_len - off, len - done);
-		memcpy((uint8_t *)iov[i].iov_base + off, (const uint8_t *)from + done, part);
+		if (to_guest)
+			memcpy(guest, host + done, part);
+		else
+			memcpy(host + done, guest, part);
 		done += part;
 		off = 0;
 	}
 	return done;
+}
+
+size_t vq_chain_read(const struct vq_chain *c, size_t off, void *to, size_t len)
+{
+	return vq_copy(c->iov, c->n_read, off, to, len, false);
+}
+
+size_t vq_chain_write(const struct vq_chain *c, size_t off, const void *from, size_t len)
+{
+	/* Only read from, in this direction. */
+	return vq_copy(c->iov + c->n_read, c->n_write, off, (uint8_t *)(uintptr_t)from, len, true);
 }
 
 unsigned vq_chain_slice_read(const struct vq_chain *c, size_t off, size_t len, struct iovec *out,

@@ -35,12 +35,15 @@ struct vq {
 	/* Ring positions: free-running, modulo 2^16. */
 	uint16_t next_avail, next_used;
 	uint16_t signalled_used; /* next_used at the last vq_wants_interrupt() */
-	bool signalled_valid;
 	/* Host addresses of the three areas, set by vq_enable(). */
 	uint8_t *desc_host, *avail_host, *used_host;
 };
 
-/* One chain, as copied: @n_read readable segments, then @n_write writable ones. */
+/*
+ * One chain, as copied: @n_read readable segments, then @n_write writable ones, none of
+ * them empty.  The head names the chain to the driver and nothing else: a hostile driver
+ * offers the same head twice, so it is no index for a device's own table.
+ */
 struct vq_chain {
 	uint16_t head;
 	unsigned n_read, n_write;
@@ -57,7 +60,8 @@ void vq_reset(struct vq *q);
  * vq_enable() - the driver says that the queue is ready (QueueReady = 1)
  * @size_max: the device's limit, at most VQ_SIZE_MAX
  *
- * Checks size, alignment and place of the three areas (§2.7, §2.7.10).
+ * Checks size, alignment and place of the three areas (§2.7, §2.7.1).  The ring positions
+ * stay: zero after vq_reset(), or those of a snapshot.
  * Return: 0, or -EINVAL: the queue stays disabled.
  */
 int vq_enable(struct vq *q, uint16_t size_max);
@@ -65,8 +69,10 @@ int vq_enable(struct vq *q, uint16_t size_max);
 /**
  * vq_pop() - take the next available chain
  *
+ * At most q->size chains are in flight (popped and not pushed) at a time.  @out is large:
+ * a device keeps one and uses it again.
  * Return: 1 and *@out; 0 if there is none; -EINVAL if the ring or the chain is
- * malformed (docs: the ten classes in vq.c).
+ * malformed (the classes are listed in vq.c).
  */
 int vq_pop(struct vq *q, struct vq_chain *out);
 
@@ -80,14 +86,24 @@ void vq_unpop(struct vq *q);
  */
 void vq_push(struct vq *q, uint16_t head, uint32_t written);
 
-/* Has the driver to be interrupted for what was pushed since the last call (§2.7.7)? */
+/*
+ * Has the driver to be interrupted for what was pushed since the last call (§2.7.7)?  To
+ * be asked after each batch, by vdev_interrupt_queue().
+ */
 bool vq_wants_interrupt(struct vq *q);
 
 /**
  * vq_notify_off() / vq_notify_on() - whether the driver should kick (§2.7.10)
  *
  * vq_notify_on() returns true if chains have become available meanwhile: the caller
- * goes on popping instead of waiting for a kick that never comes.
+ * goes on popping instead of waiting for a kick that never comes.  With EVENT_IDX it is
+ * what asks for the next kick: without it there is none.
+ *
+ *   do {
+ *           vq_notify_off(q);
+ *           while ((rc = vq_pop(q, &chain)) > 0)
+ *                   …
+ *   } while (rc == 0 && vq_notify_on(q));
  */
 void vq_notify_off(struct vq *q);
 bool vq_notify_on(struct vq *q);
