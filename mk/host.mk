@@ -1,14 +1,14 @@
 # The host programs.  Each floor is one archive: a program links the floors that
 # it may know and nothing else.
 
-FLOORS := base codec sys net image engine sandbox lib cli
+FLOORS := base codec sys net image vmm engine sandbox lib cli
 
 $(O)/src/%.o: CPPFLAGS_ALL += -DMSB_VERSION='"$(VERSION)"'
 
 VERSION := $(shell cat VERSION)
 
 define floor_rule
-$(1)_SRC := $$(filter-out %/main.c,$$(wildcard src/$(1)/*.c))
+$(1)_SRC := $$(filter-out %/main.c,$$(wildcard src/$(1)/*.c src/$(1)/*/*.c))
 $(1)_OBJ := $$($(1)_SRC:%.c=$(O)/%.o)
 $(O)/lib/$(1).a: $$($(1)_OBJ)
 	$$(call say,AR,$$@)
@@ -17,7 +17,7 @@ $(O)/lib/$(1).a: $$($(1)_OBJ)
 endef
 $(foreach f,$(FLOORS),$(eval $(call floor_rule,$(f))))
 
-$(O)/src/codec/%.o $(O)/src/net/%.o: WARN += $(WARN_STRICT)
+$(O)/src/codec/%.o $(O)/src/net/%.o $(O)/src/vmm/virtio/%.o: WARN += $(WARN_STRICT)
 $(O)/src/net/%.o: CPPFLAGS_ALL += $(SLIRP_CFLAGS)
 
 $(O)/src/%.o: src/%.c $(FLAGS_STAMP)

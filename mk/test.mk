@@ -9,7 +9,7 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/tests/fuzz/%)
 T ?= 60
 
 # A test links every floor; the archives bring in only what it calls.
-TEST_FLOORS = $(call floors,agent cli lib sandbox engine net image sys codec base)
+TEST_FLOORS = $(call floors,agent cli lib sandbox engine vmm net image sys codec base)
 TEST_LIBS = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(SECCOMP_LIBS)
 
 $(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)
@@ -25,7 +25,7 @@ $(O)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay_main.o $(TEST_FL
 	$(call link,$(TEST_LIBS))
 
 # The fuzzers themselves: clang, ASan + UBSan, all of our sources instrumented.
-FUZZ_LIB_SRC = $(foreach f,base codec sys net image engine sandbox lib,$($(f)_SRC))
+FUZZ_LIB_SRC = $(foreach f,base codec sys net image vmm engine sandbox lib,$($(f)_SRC))
 $(O)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRC)
 	$(call say,FUZZCC,$@)
 	$(Q)mkdir -p $(@D)

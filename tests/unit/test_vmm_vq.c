@@ -1,0 +1,665 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit/test.h"
+
+#include <errno.h>
+
+#include "base/mem.h"
+#include "unit/virtio_driver.h"
+#include "vmm/memory.h"
+#include "vmm/virtio/vq.h"
+
+/*
+ * RAM of two slots that touch in the mapping and not in the guest: [0, 64 KiB) and
+ * 64 KiB from 4 GiB on.  The queue is at QUEUE, buffers are taken from DATA.
+ */
+#define SLOT (64u << 10)
+#define HIGH MEMORY_HOLE_END
+#define QUEUE 0x1000u
+#define TABLE 0x4000u
+#define DATA 0x8000u
+#define SIZE 8u
+
+static struct memory ram;
+static struct drv_queue dq;
+static struct vq q;
+static struct vq_chain chain;
+
+static void begin_with(uint16_t size)
+{
+	assert_int_equal(memory_create(&ram, 2 * SLOT, -1, NULL), 0);
+	ram.slots[0].size = SLOT;
+	ram.slots[1] = (struct memory_slot){
+		.gpa = HIGH,
+		.size = SLOT,
+		.host = ram.slots[0].host + SLOT,
+	};
+	ram.n_slots = 2;
+	drv_queue_init(&dq, &ram, QUEUE, size);
+	assert_int_equal(drv_queue_bind(&dq, &q), 0);
+}
+
+static void begin(void)
+{
+	begin_with(SIZE);
+}
+
+static void end(void)
+{
+	memory_destroy(&ram);
+}
+
+/* One descriptor, offered; what vq_pop() says to it. */
+static int pop_one(uint64_t addr, uint32_t len, unsigned flags, unsigned next)
+{
+	drv_desc(&ram, dq.desc, 0, addr, len, flags, next);
+	drv_offer(&dq, 0);
+	return vq_pop(&q, &chain);
+}
+
+static int enable(uint16_t size, uint64_t desc, uint64_t avail, uint64_t used, uint16_t max)
+{
+	struct vq at;
+
+	vq_init(&at, &ram);
+	at.size = size;
+	at.desc = desc;
+	at.avail = avail;
+	at.used = used;
+	return vq_enable(&at, max);
+}
+
+static void a_chain_comes_and_goes(void **state)
+{
+	const struct drv_seg segs[] = {
+		{ .addr = DATA, .len = 16 },
+		{ .addr = HIGH + 8, .len = 100 },
+		{ .addr = DATA + 0x100, .len = 512, .write = true },
+		{ .addr = DATA + 0x400, .len = 1, .write = true },
+	};
+	uint32_t id, len;
+	uint16_t head;
+
+	(void)state;
+	begin();
+	assert_int_equal(vq_pop(&q, &chain), 0);
+	drv_send(&dq, segs, 1);
+	head = drv_send(&dq, segs, 4);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(chain.n_read, 1);
+	vq_push(&q, chain.head, 0);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(chain.head, head);
+	assert_int_equal(chain.n_read, 2);
+	assert_int_equal(chain.n_write, 2);
+	assert_int_equal(chain.read_bytes, 116);
+	assert_int_equal(chain.write_bytes, 513);
+	assert_ptr_equal(chain.iov[1].iov_base, drv_at(&ram, HIGH + 8, 100));
+	assert_int_equal(chain.iov[3].iov_len, 1);
+	assert_int_equal(vq_pop(&q, &chain), 0);
+	vq_push(&q, head, 513);
+	assert_true(drv_used(&dq, &id, &len));
+	assert_true(drv_used(&dq, &id, &len));
+	assert_int_equal(id, head);
+	assert_int_equal(len, 513);
+	assert_false(drv_used(&dq, &id, &len));
+	end();
+}
+
+/* Three times around the 16 bits of the index, a full queue each time. */
+static void positions_wrap(void **state)
+{
+	const struct drv_seg seg = { .addr = DATA, .len = 4, .write = true };
+	uint32_t id, len;
+
+	(void)state;
+	begin();
+	for (unsigned round = 0; round < 3 * 65536 / SIZE; round++) {
+		for (unsigned i = 0; i < SIZE; i++)
+			drv_send(&dq, &seg, 1);
+		for (unsigned i = 0; i < SIZE; i++) {
+			assert_int_equal(vq_pop(&q, &chain), 1);
+			assert_int_equal(chain.head, i);
+		}
+		for (unsigned i = SIZE; i--;)
+			vq_push(&q, (uint16_t)i, round + i);
+		for (unsigned i = SIZE; i--;) {
+			assert_true(drv_used(&dq, &id, &len));
+			assert_int_equal(id, i);
+			assert_int_equal(len, round + i);
+		}
+	}
+	end();
+}
+
+static void a_chain_can_be_put_back(void **state)
+{
+	const struct drv_seg seg = { .addr = DATA, .len = 4 };
+
+	(void)state;
+	begin();
+	drv_send(&dq, &seg, 1);
+	drv_send(&dq, &seg, 1);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(chain.head, 1);
+	vq_unpop(&q);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(chain.head, 1);
+	assert_int_equal(vq_pop(&q, &chain), 0);
+	end();
+}
+
+static void bytes_are_copied_across_segments(void **state)
+{
+	const struct drv_seg segs[] = {
+		{ .addr = DATA, .len = 3 },
+		{ .addr = DATA + 16, .len = 5 },
+		{ .addr = DATA + 32, .len = 2, .write = true },
+		{ .addr = DATA + 48, .len = 6, .write = true },
+	};
+	char got[16] = { 0 };
+	struct iovec iov[4];
+
+	(void)state;
+	begin();
+	memcpy(drv_at(&ram, DATA, 3), "abc", 3);
+	memcpy(drv_at(&ram, DATA + 16, 5), "defgh", 5);
+	drv_send(&dq, segs, 4);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(vq_chain_read(&chain, 0, got, sizeof(got)), 8);
+	assert_string_equal(got, "abcdefgh");
+	assert_int_equal(vq_chain_read(&chain, 2, got, 3), 3);
+	assert_memory_equal(got, "cde", 3);
+	assert_int_equal(vq_chain_read(&chain, 3, got, 1), 1);
+	assert_int_equal(got[0], 'd');
+	assert_int_equal(vq_chain_read(&chain, 8, got, 1), 0);
+	assert_int_equal(vq_chain_read(&chain, SIZE_MAX, got, 1), 0);
+	assert_int_equal(vq_chain_write(&chain, 1, "0123456789", 10), 7);
+	assert_int_equal(*(char *)drv_at(&ram, DATA + 33, 1), '0');
+	assert_memory_equal(drv_at(&ram, DATA + 48, 6), "123456", 6);
+	assert_memory_equal(drv_at(&ram, DATA, 3), "abc", 3);
+
+	assert_int_equal(vq_chain_slice_read(&chain, 1, 100, iov, 4), 2);
+	assert_ptr_equal(iov[0].iov_base, drv_at(&ram, DATA + 1, 2));
+	assert_int_equal(iov[0].iov_len, 2);
+	assert_int_equal(iov[1].iov_len, 5);
+	assert_int_equal(vq_chain_slice_read(&chain, 0, 100, iov, 1), 1);
+	assert_int_equal(vq_chain_slice_read(&chain, 0, 4, iov, 4), 2);
+	assert_int_equal(iov[1].iov_len, 1);
+	assert_int_equal(vq_chain_slice_write(&chain, 2, 6, iov, 4), 1);
+	assert_ptr_equal(iov[0].iov_base, drv_at(&ram, DATA + 48, 6));
+	assert_int_equal(vq_chain_slice_write(&chain, 8, 1, iov, 4), 0);
+	assert_int_equal(vq_chain_slice_write(&chain, 0, 0, iov, 4), 0);
+	end();
+}
+
+/* Class 1. */
+static void rings_are_where_they_may_be(void **state)
+{
+	const uint64_t last = SLOT; /* end of the first slot */
+
+	(void)state;
+	begin();
+	assert_int_equal(enable(8, 0, 0x800, 0xc00, 8), 0);
+	assert_int_equal(enable(1, 0, 0x800, 0xc00, 256), 0);
+	assert_int_equal(enable(0, 0, 0x800, 0xc00, 256), -EINVAL);
+	assert_int_equal(enable(3, 0, 0x800, 0xc00, 256), -EINVAL);
+	assert_int_equal(enable(16, 0, 0x800, 0xc00, 8), -EINVAL);
+	assert_int_equal(enable(512, 0, 0x4000, 0x5000, 256), -EINVAL);
+	assert_int_equal(enable(0x8000, 0, 0x800, 0xc00, 256), -EINVAL);
+	/* Alignment: 16, 2 and 4. */
+	assert_int_equal(enable(8, 8, 0x800, 0xc00, 8), -EINVAL);
+	assert_int_equal(enable(8, 0, 0x801, 0xc00, 8), -EINVAL);
+	assert_int_equal(enable(8, 0, 0x802, 0xc00, 8), 0);
+	assert_int_equal(enable(8, 0, 0x800, 0xc02, 8), -EINVAL);
+	assert_int_equal(enable(8, 0, 0x800, 0xc04, 8), 0);
+	/* Exactly to the end of RAM, and the least that is possible beyond it. */
+	assert_int_equal(enable(8, last - 128, 0, 0x100, 8), 0);
+	assert_int_equal(enable(8, last - 112, 0, 0x100, 8), -EINVAL);
+	assert_int_equal(enable(8, 0, last - 22, 0x100, 8), 0);
+	assert_int_equal(enable(8, 0, last - 20, 0x100, 8), -EINVAL);
+	assert_int_equal(enable(1, 0, 0x100, last - 16, 8), 0);
+	assert_int_equal(enable(1, 0, 0x100, last - 12, 8), -EINVAL);
+	assert_int_equal(enable(8, HIGH + SLOT - 128, HIGH, HIGH + 0x100, 8), 0);
+	assert_int_equal(enable(8, HIGH + SLOT - 112, HIGH, HIGH + 0x100, 8), -EINVAL);
+	/* The hole, before the second slot, and wrapping addresses. */
+	assert_int_equal(enable(8, MEMORY_HOLE_START, 0, 0x100, 8), -EINVAL);
+	assert_int_equal(enable(8, 0, HIGH - 2, 0x100, 8), -EINVAL);
+	assert_int_equal(enable(8, UINT64_MAX - 15, 0, 0x100, 8), -EINVAL);
+	assert_int_equal(enable(8, 0, UINT64_MAX - 1, 0x100, 8), -EINVAL);
+	assert_int_equal(enable(8, 0, 0x100, UINT64_MAX - 3, 8), -EINVAL);
+	end();
+}
+
+static void a_refused_queue_stays_off(void **state)
+{
+	(void)state;
+	begin();
+	vq_reset(&q);
+	assert_false(q.enabled);
+	q.size = 4;
+	q.used = 2;
+	assert_int_equal(vq_enable(&q, 8), -EINVAL);
+	assert_false(q.enabled);
+	assert_null(q.desc_host);
+	end();
+}
+
+/* Class 2. */
+static void buffers_are_in_one_slot_of_ram(void **state)
+{
+	static const struct {
+		uint64_t addr;
+		uint32_t len;
+		int rc;
+	} cases[] = {
+		{ 0, 1, 1 },
+		{ SLOT - 1, 1, 1 },
+		{ 0, SLOT, 1 },
+		{ HIGH, SLOT, 1 },
+		{ HIGH + SLOT - 1, 1, 1 },
+		{ SLOT, 1, -EINVAL },
+		{ SLOT - 1, 2, -EINVAL }, /* the slots touch in the host only */
+		{ 0, SLOT + 1, -EINVAL },
+		{ 0, UINT32_MAX, -EINVAL },
+		{ MEMORY_HOLE_START, 1, -EINVAL },
+		{ HIGH - 1, 1, -EINVAL },
+		{ HIGH - 1, 2, -EINVAL },
+		{ HIGH + 1, SLOT, -EINVAL },
+		{ HIGH + SLOT, 1, -EINVAL },
+		{ UINT64_MAX, 1, -EINVAL },
+		{ UINT64_MAX - 3, 8, -EINVAL },
+		{ UINT64_MAX - UINT32_MAX + 1, UINT32_MAX, -EINVAL },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		begin();
+		if (pop_one(cases[i].addr, cases[i].len, i % 2 ? DRV_WRITE : 0, 0) != cases[i].rc)
+			fail_msg("case %u", i);
+		end();
+	}
+}
+
+/* Class 3: the indexes. */
+static void indexes_are_bounded(void **state)
+{
+	const struct drv_seg seg = { .addr = DATA, .len = 4 };
+
+	(void)state;
+	/* More available than the queue has entries: one more, backwards. */
+	begin();
+	drv_put16(&ram, dq.avail + 2, SIZE + 1);
+	assert_int_equal(vq_pop(&q, &chain), -EINVAL);
+	drv_put16(&ram, dq.avail + 2, 0xffff);
+	assert_int_equal(vq_pop(&q, &chain), -EINVAL);
+	end();
+	/* A head out of the table. */
+	begin();
+	drv_offer(&dq, SIZE);
+	assert_int_equal(vq_pop(&q, &chain), -EINVAL);
+	assert_int_equal(vq_pop(&q, &chain), -EINVAL); /* no progress */
+	end();
+	begin();
+	drv_offer(&dq, 0xffff);
+	assert_int_equal(vq_pop(&q, &chain), -EINVAL);
+	end();
+	/* A full queue in flight, and the driver offers a chain again. */
+	begin();
+	for (unsigned i = 0; i < SIZE; i++) {
+		drv_send(&dq, &seg, 1);
+		assert_int_equal(vq_pop(&q, &chain), 1);
+	}
+	drv_offer(&dq, 0);
+	assert_int_equal(vq_pop(&q, &chain), -EINVAL);
+	vq_push(&q, 3, 0);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(chain.head, 0);
+	end();
+}
+
+/* Class 3: next, loops, length. */
+static void chains_are_bounded(void **state)
+{
+	(void)state;
+	begin();
+	assert_int_equal(pop_one(DATA, 4, DRV_NEXT, SIZE), -EINVAL);
+	end();
+	begin();
+	assert_int_equal(pop_one(DATA, 4, DRV_NEXT, 0xffff), -EINVAL);
+	end();
+	/* next counts only with NEXT. */
+	begin();
+	assert_int_equal(pop_one(DATA, 4, 0, 0xffff), 1);
+	end();
+	/* A loop of one and of two. */
+	begin();
+	assert_int_equal(pop_one(DATA, 4, DRV_NEXT, 0), -EINVAL);
+	end();
+	begin();
+	drv_desc(&ram, dq.desc, 1, DATA, 4, DRV_NEXT, 0);
+	assert_int_equal(pop_one(DATA, 4, DRV_NEXT, 1), -EINVAL);
+	end();
+	/* All of the queue in one chain is the most there can be. */
+	begin();
+	for (unsigned i = 0; i < SIZE; i++)
+		drv_desc(&ram, dq.desc, i, DATA, 4, i + 1 < SIZE ? DRV_NEXT : 0, i + 1);
+	drv_offer(&dq, 0);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(chain.n_read, SIZE);
+	end();
+}
+
+/* Class 3: the sum.  Only a sparse 4 GiB of RAM can hold one buffer that large. */
+static void a_chain_has_less_than_4_gib(void **state)
+{
+	(void)state;
+	assert_int_equal(memory_create(&ram, 8ull << 30, -1, NULL), 0);
+	drv_queue_init(&dq, &ram, QUEUE, SIZE);
+	assert_int_equal(drv_queue_bind(&dq, &q), 0);
+	drv_desc(&ram, dq.desc, 1, DATA, 1, DRV_WRITE, 0);
+	assert_int_equal(pop_one(HIGH, UINT32_MAX - 1, DRV_NEXT, 1), 1);
+	assert_int_equal(chain.read_bytes, UINT32_MAX - 1);
+	end();
+	assert_int_equal(memory_create(&ram, 8ull << 30, -1, NULL), 0);
+	drv_queue_init(&dq, &ram, QUEUE, SIZE);
+	assert_int_equal(drv_queue_bind(&dq, &q), 0);
+	drv_desc(&ram, dq.desc, 1, DATA, 1, DRV_WRITE, 0);
+	assert_int_equal(pop_one(HIGH, UINT32_MAX, DRV_NEXT, 1), -EINVAL);
+	end();
+}
+
+/* Class 4. */
+static void buffers_have_the_right_shape(void **state)
+{
+	(void)state;
+	begin();
+	assert_int_equal(pop_one(DATA, 0, 0, 0), -EINVAL);
+	end();
+	begin();
+	drv_desc(&ram, dq.desc, 1, DATA, 0, DRV_WRITE, 0);
+	assert_int_equal(pop_one(DATA, 4, DRV_NEXT, 1), -EINVAL);
+	end();
+	/* Readable after writable. */
+	begin();
+	drv_desc(&ram, dq.desc, 1, DATA, 4, 0, 0);
+	assert_int_equal(pop_one(DATA, 4, DRV_NEXT | DRV_WRITE, 1), -EINVAL);
+	end();
+	/* Overlapping buffers are the guest's own affair. */
+	begin();
+	drv_desc(&ram, dq.desc, 1, DATA, SLOT - DATA, DRV_WRITE, 0);
+	assert_int_equal(pop_one(DATA, SLOT - DATA, DRV_NEXT | DRV_WRITE, 1), 1);
+	assert_int_equal(chain.write_bytes, 2 * (SLOT - DATA));
+	end();
+	/* Bits without a meaning are ignored. */
+	begin();
+	assert_int_equal(pop_one(DATA, 4, 0xfff8, 0), 1);
+	end();
+}
+
+static int pop_indirect(uint64_t addr, uint32_t len, unsigned flags)
+{
+	q.indirect = true;
+	return pop_one(addr, len, flags | DRV_INDIRECT, 1);
+}
+
+/* Class 5. */
+static void indirect_tables_are_read(void **state)
+{
+	(void)state;
+	/* At an odd address: no alignment is demanded. */
+	begin();
+	drv_desc(&ram, TABLE + 1, 0, DATA, 4, DRV_NEXT, 2);
+	drv_desc(&ram, TABLE + 1, 2, DATA + 8, 5, DRV_WRITE, 0);
+	assert_int_equal(pop_indirect(TABLE + 1, 48, 0), 1);
+	assert_int_equal(chain.n_read, 1);
+	assert_int_equal(chain.n_write, 1);
+	assert_int_equal(chain.write_bytes, 5);
+	end();
+	/* WRITE on the table's descriptor is ignored (§2.7.5.3.2). */
+	begin();
+	drv_desc(&ram, TABLE, 0, DATA, 4, 0, 0);
+	assert_int_equal(pop_indirect(TABLE, 16, DRV_WRITE), 1);
+	assert_int_equal(chain.n_read, 1);
+	end();
+	/* After direct ones, as §2.7.5.3.2 wants. */
+	begin();
+	q.indirect = true;
+	drv_desc(&ram, TABLE, 0, DATA + 8, 6, DRV_WRITE, 0);
+	drv_desc(&ram, dq.desc, 0, DATA, 4, DRV_NEXT, 1);
+	drv_desc(&ram, dq.desc, 1, TABLE, 16, DRV_INDIRECT, 0);
+	drv_offer(&dq, 0);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(chain.n_read, 1);
+	assert_int_equal(chain.n_write, 1);
+	end();
+	/* A table longer than the queue, of which a short chain is used. */
+	begin();
+	drv_desc(&ram, TABLE, 0, DATA, 4, DRV_NEXT, 4 * SIZE - 1);
+	drv_desc(&ram, TABLE, 4 * SIZE - 1, DATA, 4, 0, 0);
+	assert_int_equal(pop_indirect(TABLE, 64 * SIZE, 0), 1);
+	assert_int_equal(chain.n_read, 2);
+	end();
+}
+
+static void indirect_tables_are_bounded(void **state)
+{
+	(void)state;
+	/* Not negotiated. */
+	begin();
+	drv_desc(&ram, TABLE, 0, DATA, 4, 0, 0);
+	assert_int_equal(pop_one(TABLE, 16, DRV_INDIRECT, 0), -EINVAL);
+	end();
+	/* With NEXT. */
+	begin();
+	drv_desc(&ram, TABLE, 0, DATA, 4, 0, 0);
+	drv_desc(&ram, dq.desc, 1, DATA, 4, 0, 0);
+	assert_int_equal(pop_indirect(TABLE, 16, DRV_NEXT), -EINVAL);
+	end();
+	/* Nested. */
+	begin();
+	drv_desc(&ram, TABLE, 0, TABLE + 16, 16, DRV_INDIRECT, 0);
+	drv_desc(&ram, TABLE, 1, DATA, 4, 0, 0);
+	assert_int_equal(pop_indirect(TABLE, 32, 0), -EINVAL);
+	end();
+	/* Lengths. */
+	for (uint32_t len = 0; len <= 40; len++) {
+		begin();
+		drv_desc(&ram, TABLE, 0, DATA, 4, 0, 0);
+		assert_int_equal(pop_indirect(TABLE, len, 0), len && len % 16 == 0 ? 1 : -EINVAL);
+		end();
+	}
+	/* Place: to the very end of RAM, beyond it, in the hole. */
+	begin();
+	drv_desc(&ram, SLOT - 16, 0, DATA, 4, 0, 0);
+	assert_int_equal(pop_indirect(SLOT - 16, 16, 0), 1);
+	end();
+	begin();
+	assert_int_equal(pop_indirect(SLOT - 16, 32, 0), -EINVAL);
+	end();
+	begin();
+	assert_int_equal(pop_indirect(HIGH - 16, 16, 0), -EINVAL);
+	end();
+	begin();
+	assert_int_equal(pop_indirect(UINT64_MAX - 15, 16, 0), -EINVAL);
+	end();
+	/* next out of the table, a loop in it, a chain longer than the queue. */
+	begin();
+	drv_desc(&ram, TABLE, 0, DATA, 4, DRV_NEXT, 2);
+	assert_int_equal(pop_indirect(TABLE, 32, 0), -EINVAL);
+	end();
+	begin();
+	drv_desc(&ram, TABLE, 0, DATA, 4, DRV_NEXT, 0);
+	assert_int_equal(pop_indirect(TABLE, 32, 0), -EINVAL);
+	end();
+	begin();
+	for (unsigned i = 0; i <= SIZE; i++)
+		drv_desc(&ram, TABLE, i, DATA, 4, i < SIZE ? DRV_NEXT : 0, i + 1);
+	assert_int_equal(pop_indirect(TABLE, 16 * (SIZE + 1), 0), -EINVAL);
+	end();
+	/* Readable ones in the table after writable ones before it. */
+	begin();
+	q.indirect = true;
+	drv_desc(&ram, TABLE, 0, DATA, 4, 0, 0);
+	drv_desc(&ram, dq.desc, 0, DATA, 4, DRV_NEXT | DRV_WRITE, 1);
+	drv_desc(&ram, dq.desc, 1, TABLE, 16, DRV_INDIRECT, 0);
+	drv_offer(&dq, 0);
+	assert_int_equal(vq_pop(&q, &chain), -EINVAL);
+	end();
+}
+
+/* Class 6: what was popped does not change when the guest changes its memory. */
+static void a_chain_is_a_copy(void **state)
+{
+	const struct drv_seg segs[] = {
+		{ .addr = DATA, .len = 4 },
+		{ .addr = DATA + 8, .len = 8, .write = true },
+	};
+	struct vq_chain before;
+
+	(void)state;
+	begin();
+	drv_send(&dq, segs, 2);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	before = chain;
+	memset(drv_at(&ram, QUEUE, 16 * SIZE), 0xff, 16 * SIZE);
+	assert_memory_equal(&before, &chain, sizeof(chain));
+	assert_int_equal(vq_chain_slice_write(&chain, 0, 100, before.iov, 4), 1);
+	assert_int_equal(before.iov[0].iov_len, 8);
+	end();
+}
+
+static void serve(unsigned n)
+{
+	const struct drv_seg seg = { .addr = DATA, .len = 4 };
+
+	for (unsigned i = 0; i < n; i++) {
+		drv_send(&dq, &seg, 1);
+		assert_int_equal(vq_pop(&q, &chain), 1);
+		vq_push(&q, chain.head, 0);
+	}
+}
+
+static void interrupts_follow_the_flag(void **state)
+{
+	(void)state;
+	begin();
+	assert_false(vq_wants_interrupt(&q));
+	serve(1);
+	assert_true(vq_wants_interrupt(&q));
+	assert_false(vq_wants_interrupt(&q));
+	drv_put16(&ram, dq.avail, 1);
+	serve(1);
+	assert_false(vq_wants_interrupt(&q));
+	/* used_event means nothing without EVENT_IDX. */
+	drv_put16(&ram, dq.avail, 0);
+	drv_set_used_event(&dq, 100);
+	serve(1);
+	assert_true(vq_wants_interrupt(&q));
+	end();
+}
+
+static void interrupts_follow_the_event_index(void **state)
+{
+	(void)state;
+	begin();
+	q.event_idx = true;
+	drv_put16(&ram, dq.avail, 1); /* to be ignored */
+	serve(1);
+	assert_true(vq_wants_interrupt(&q)); /* entry 0, which used_event = 0 names */
+	serve(1);
+	assert_false(vq_wants_interrupt(&q));
+	drv_set_used_event(&dq, 4);
+	serve(2);
+	assert_false(vq_wants_interrupt(&q)); /* entries 2 and 3 */
+	serve(3);
+	assert_true(vq_wants_interrupt(&q)); /* 4 to 6 */
+	assert_false(vq_wants_interrupt(&q));
+	serve(1);
+	assert_false(vq_wants_interrupt(&q));
+	/* Around the end of the 16 bits. */
+	drv_set_used_event(&dq, 0xffff);
+	while (q.next_used != 0xffff) {
+		serve(1);
+		assert_false(vq_wants_interrupt(&q));
+	}
+	serve(2);
+	assert_true(vq_wants_interrupt(&q));
+	end();
+}
+
+static void kicks_are_asked_for(void **state)
+{
+	const struct drv_seg seg = { .addr = DATA, .len = 4 };
+
+	(void)state;
+	begin();
+	vq_notify_off(&q);
+	assert_int_equal(drv_get16(&ram, dq.used), 1);
+	assert_false(vq_notify_on(&q));
+	assert_int_equal(drv_get16(&ram, dq.used), 0);
+	drv_send(&dq, &seg, 1);
+	assert_true(vq_notify_on(&q));
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_false(vq_notify_on(&q));
+	end();
+	begin();
+	q.event_idx = true;
+	drv_send(&dq, &seg, 1);
+	vq_notify_off(&q);
+	assert_int_equal(vq_pop(&q, &chain), 1);
+	assert_int_equal(drv_avail_event(&dq), 0);
+	assert_false(vq_notify_on(&q));
+	assert_int_equal(drv_avail_event(&dq), 1);
+	assert_int_equal(drv_get16(&ram, dq.used), 0); /* flags stay 0 with EVENT_IDX */
+	end();
+}
+
+/* The largest queue at the very end of RAM: no entry of it is beyond (a sanitizer looks). */
+static void the_largest_queue_works(void **state)
+{
+	const struct drv_seg seg = { .addr = DATA, .len = 4 };
+	uint32_t id, len;
+
+	(void)state;
+	begin_with(VQ_SIZE_MAX);
+	drv_queue_init(&dq, &ram, (HIGH + SLOT - (dq.end - QUEUE)) & ~15ull, VQ_SIZE_MAX);
+	assert_int_equal(drv_queue_bind(&dq, &q), 0);
+	q.event_idx = true;
+	for (unsigned i = 0; i < 2 * VQ_SIZE_MAX; i++) {
+		drv_send(&dq, &seg, 1);
+		assert_int_equal(vq_pop(&q, &chain), 1);
+		vq_push(&q, chain.head, i);
+		vq_wants_interrupt(&q);
+		assert_false(vq_notify_on(&q));
+		assert_true(drv_used(&dq, &id, &len));
+		assert_int_equal(len, i);
+	}
+	end();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_chain_comes_and_goes),
+		TEST(positions_wrap),
+		TEST(a_chain_can_be_put_back),
+		TEST(bytes_are_copied_across_segments),
+		TEST(rings_are_where_they_may_be),
+		TEST(a_refused_queue_stays_off),
+		TEST(buffers_are_in_one_slot_of_ram),
+		TEST(indexes_are_bounded),
+		TEST(chains_are_bounded),
+		TEST(a_chain_has_less_than_4_gib),
+		TEST(buffers_have_the_right_shape),
+		TEST(indirect_tables_are_read),
+		TEST(indirect_tables_are_bounded),
+		TEST(a_chain_is_a_copy),
+		TEST(interrupts_follow_the_flag),
+		TEST(interrupts_follow_the_event_index),
+		TEST(kicks_are_asked_for),
+		TEST(the_largest_queue_works),
+	};
+
+	return test_run(tests);
+}
