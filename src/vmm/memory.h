@@ -41,6 +41,8 @@ struct memory {
 	struct memory_slot slots[MEMORY_SLOTS_MAX];
 	unsigned n_slots;
 	uint64_t bytes; /* of all slots; slot 1 follows slot 0 in the mapping and the file */
+	uint8_t *reserved; /* address space around the mapping */
+	uint64_t reserved_bytes;
 };
 
 /**

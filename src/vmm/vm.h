@@ -66,6 +66,7 @@ struct vm_device {
 	struct vdev *vdev; /* owned: destroyed by vm_destroy() */
 	uint64_t gpa; /* of its register window */
 	uint32_t gsi;
+	int irq_fd; /* eventfd that raises the line; owned, the device knows its number */
 	struct vm_doorbell *doorbells; /* vdev->n_queues of them */
 };
 
@@ -100,7 +101,7 @@ struct vm {
 	struct loop_watch end_watch;
 };
 
-/* Nothing of a failed vm_create() is left behind; vm_destroy() is harmless on it. */
+/* @cfg is copied.  Nothing is left behind by a failure; every success needs a vm_destroy(). */
 int vm_create(struct vm *vm, const struct vm_config *cfg, struct err *e);
 
 /**
