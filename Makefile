@@ -32,6 +32,7 @@ include mk/demo.mk
 include mk/test.mk
 include mk/lint.mk
 include mk/bench.mk
+include mk/lab.mk
 include mk/man.mk
 include mk/install.mk
 
