@@ -615,6 +615,43 @@ static void kicks_are_asked_for(void **state)
 	end();
 }
 
+/* Parts of one packet: nothing of it is used until all of it is there. */
+static void buffers_come_together(void **state)
+{
+	const struct drv_seg seg = { .addr = DATA, .len = 4, .write = true };
+	struct vq_used used[3];
+	uint32_t id, len;
+
+	(void)state;
+	begin();
+	q.event_idx = true;
+	for (unsigned i = 0; i < 2; i++) {
+		drv_send(&dq, &seg, 1);
+		assert_int_equal(vq_pop(&q, &chain), 1);
+		used[i] = (struct vq_used){ .head = chain.head, .written = 10 + i };
+	}
+	/* Two are too few: back with them, and a kick at the third. */
+	vq_unpop(&q);
+	vq_unpop(&q);
+	assert_false(vq_notify_on_beyond(&q, 2));
+	assert_int_equal(drv_avail_event(&dq), 2);
+	drv_send(&dq, &seg, 1);
+	assert_true(vq_notify_on_beyond(&q, 2));
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(vq_pop(&q, &chain), 1);
+		used[i] = (struct vq_used){ .head = chain.head, .written = 10 + i };
+	}
+	assert_false(drv_used(&dq, &id, &len));
+	vq_push_many(&q, used, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(drv_used(&dq, &id, &len));
+		assert_int_equal(id, i);
+		assert_int_equal(len, 10 + i);
+	}
+	assert_false(drv_used(&dq, &id, &len));
+	end();
+}
+
 /* The largest queue at the very end of RAM: no entry of it is beyond (a sanitizer looks). */
 static void the_largest_queue_works(void **state)
 {
@@ -658,6 +695,7 @@ int main(void)
 		TEST(interrupts_follow_the_flag),
 		TEST(interrupts_follow_the_event_index),
 		TEST(kicks_are_asked_for),
+		TEST(buffers_come_together),
 		TEST(the_largest_queue_works),
 	};
 

@@ -266,16 +266,25 @@ void vq_unpop(struct vq *q)
 
 void vq_push(struct vq *q, uint16_t head, uint32_t written)
 {
-	uint8_t *entry;
+	vq_push_many(q, &(struct vq_used){ .head = head, .written = written }, 1);
+}
 
-	assert(q->enabled && head < q->size && q->next_avail != q->next_used);
-	entry = q->used_host + VQ_RING_ENTRIES +
-		(size_t)VQ_USED_ENTRY * (q->next_used & (q->size - 1u));
-	__atomic_store_n((uint32_t *)(void *)entry, htole32(head), __ATOMIC_RELAXED);
-	__atomic_store_n((uint32_t *)(void *)(entry + 4), htole32(written), __ATOMIC_RELAXED);
-	q->next_used++;
+void vq_push_many(struct vq *q, const struct vq_used *used, unsigned n)
+{
+	assert(q->enabled && (uint16_t)(q->next_avail - q->next_used) >= n);
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t *entry =
+			q->used_host + VQ_RING_ENTRIES +
+			(size_t)VQ_USED_ENTRY * ((uint16_t)(q->next_used + i) & (q->size - 1u));
+
+		assert(used[i].head < q->size);
+		__atomic_store_n((uint32_t *)(void *)entry, htole32(used[i].head), __ATOMIC_RELAXED);
+		__atomic_store_n((uint32_t *)(void *)(entry + 4), htole32(used[i].written),
+				 __ATOMIC_RELAXED);
+	}
+	q->next_used = (uint16_t)(q->next_used + n);
 	/*
-	 * Release: the driver that sees the index has to see the entry, and what the device
+	 * Release: the driver that sees the index has to see the entries, and what the device
 	 * wrote into the buffers.
 	 */
 	__atomic_store_n((uint16_t *)(void *)(q->used_host + VQ_RING_IDX), htole16(q->next_used),
@@ -312,13 +321,20 @@ void vq_notify_off(struct vq *q)
 
 bool vq_notify_on(struct vq *q)
 {
+	return vq_notify_on_beyond(q, 0);
+}
+
+bool vq_notify_on_beyond(struct vq *q, uint16_t n)
+{
+	uint16_t known = (uint16_t)(q->next_avail + n);
+
 	if (q->event_idx)
-		vq_store16(vq_avail_event(q), q->next_avail);
+		vq_store16(vq_avail_event(q), known);
 	else
 		vq_store16(q->used_host + VQ_RING_FLAGS, 0);
 	/* Full barrier: our wish before the look at the index; see vq_wants_interrupt(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	return vq_load16(q->avail_host + VQ_RING_IDX) != q->next_avail;
+	return vq_load16(q->avail_host + VQ_RING_IDX) != known;
 }
 
 /* [@off, @off + @len) of @n segments, as at most @max entries of @out. */

@@ -86,6 +86,13 @@ void vq_unpop(struct vq *q);
  */
 void vq_push(struct vq *q, uint16_t head, uint32_t written);
 
+/* The same for @n chains that the driver must see all at once: parts of one packet. */
+struct vq_used {
+	uint16_t head;
+	uint32_t written;
+};
+void vq_push_many(struct vq *q, const struct vq_used *used, unsigned n);
+
 /*
  * Has the driver to be interrupted for what was pushed since the last call (§2.7.7)?  To
  * be asked after each batch, by vdev_interrupt_queue().
@@ -107,6 +114,12 @@ bool vq_wants_interrupt(struct vq *q);
  */
 void vq_notify_off(struct vq *q);
 bool vq_notify_on(struct vq *q);
+
+/*
+ * vq_notify_on() for a device that found @n chains available, put them back, and can do
+ * nothing without more: asks for a kick at the next one after them.
+ */
+bool vq_notify_on_beyond(struct vq *q, uint16_t n);
 
 /* Copies from the readable segments, starting @off bytes in. Return: bytes copied. */
 size_t vq_chain_read(const struct vq_chain *c, size_t off, void *to, size_t len);
