@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, MSX, STORE, wait_for
+from conftest import BUILD, MSX, MSX_ENGINE, STORE, wait_for
 
 
 def one_line(p, status, *words):
@@ -117,10 +117,10 @@ def test_corrupt_root_image(broken_store):
 
 
 def test_home_that_cannot_be_written(box):
-    p = subprocess.run([MSX, "-q", "python"], env=dict(box.env, MICROSANDBOX_HOME="/proc/nope"),
+    p = subprocess.run([*MSX_ENGINE, "-q", "python"], env=dict(box.env, MICROSANDBOX_HOME="/proc/nope"),
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     one_line(p, 125, "/proc/nope")
-    p = subprocess.run([MSX, "-q", "python"], env=dict(box.env, MICROSANDBOX_HOME="relative"),
+    p = subprocess.run([*MSX_ENGINE, "-q", "python"], env=dict(box.env, MICROSANDBOX_HOME="relative"),
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     one_line(p, 125, "absolute")
 
@@ -135,7 +135,7 @@ def test_full_disk(box):
     small.mkdir()
     script = f"""mount -t tmpfs -o size=64k none {small} && ln -s {STORE} {small}/images &&
         {{ head -c 1M /dev/zero > {small}/fill || true; }} 2>/dev/null
-        MICROSANDBOX_HOME={small} {MSX} -q python -e /bin/true; s=$?
+        MICROSANDBOX_HOME={small} {' '.join(MSX_ENGINE)} -q python -e /bin/true; s=$?
         rm {small}/fill; ls {small}/run; exit $s"""
     p = subprocess.run(["unshare", "-m", "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, timeout=180)
@@ -144,7 +144,7 @@ def test_full_disk(box):
 
 @needs_root
 def test_no_qemu(box):
-    script = f"mount --bind /dev/null /usr/bin/qemu-system-x86_64 && exec {MSX} -q python -e /bin/true"
+    script = f"mount --bind /dev/null /usr/bin/qemu-system-x86_64 && exec {MSX} --engine tcg -q python -e /bin/true"
     p = subprocess.run(["unshare", "-m", "sh", "-c", script], env=box.env, stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=180)
     one_line(p, 125, "qemu-system-x86")

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import MSX, wait_for
+from conftest import MSX_ENGINE, VM_PROGRAM, wait_for
 
 SPIN = ("-q", "python", "--", "-c", "print('up', flush=True)\nwhile True: pass")
 # Ignores every polite signal.
@@ -82,7 +82,7 @@ def test_kill_of_msx(box):
     finish(box, p)
 
 
-@pytest.mark.parametrize("victim", ["supervise", "qemu-system-x86_64", "msb-net"])
+@pytest.mark.parametrize("victim", ["supervise", VM_PROGRAM, "msb-net"])
 def test_kill_of_a_part(box, victim):
     p = start_up(box)
     os.kill(wait_for(lambda: box.pid_of(victim)), signal.SIGKILL)
@@ -114,7 +114,7 @@ def test_kill_while_booting(box):
 
 
 def test_timeout_command(box):
-    p = subprocess.run(["timeout", "20", MSX, *SPIN], env=box.env, stdin=subprocess.DEVNULL,
+    p = subprocess.run(["timeout", "20", *MSX_ENGINE, *SPIN], env=box.env, stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, timeout=120)
     assert p.returncode == 124 and p.stdout == b"up\n"
     assert not box.processes() and not box.sandboxes()

@@ -6,13 +6,14 @@ import stat
 import pytest
 
 import wire
+from conftest import ENGINE
 
 
 def test_hello_tells_engine_and_isolation(sandbox):
     c = sandbox()
     c.ping()
     assert wire.STATES[c.state["state"]] == "ready"
-    assert (c.state["engine"], c.state["isolation"]) == ("tcg", "emulated")
+    assert (c.state["engine"], c.state["isolation"]) == (ENGINE, {"tcg": "emulated", "kvm": "hardware"}[ENGINE])
 
 
 def test_exec_reports_exactly(sandbox):

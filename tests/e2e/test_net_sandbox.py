@@ -8,6 +8,8 @@ import threading
 
 import pytest
 
+from conftest import VM_PROGRAM
+
 
 PROBE = textwrap.dedent("""
     import socket, sys, time
@@ -97,7 +99,7 @@ def test_jails_of_the_running_processes(box):
         p.stdin.flush()
         assert p.stdout.readline() == b"up\n"
         found = box.processes()
-        vm = next(pid for pid, line in found.items() if "qemu-system" in line)
+        vm = next(pid for pid, line in found.items() if VM_PROGRAM in line)
         net = next(pid for pid, line in found.items() if os.path.basename(line.split()[0]) == "msb-net")
         ours = namespaces("self")
         caps = {vm: "0000000000040000", net: "0" * 16}  # QEMU keeps SYS_CHROOT for its -chroot
@@ -131,7 +133,7 @@ def test_memory_beside_the_vm(box):
         assert p.stdout.readline() == b"up\n"
         total_kb = 0
         for pid, line in box.processes().items():
-            if "qemu-system" in line or pid == p.pid:
+            if VM_PROGRAM in line or pid == p.pid:
                 continue
             with open(f"/proc/{pid}/smaps_rollup") as f:
                 total_kb += next(int(x.split()[1]) for x in f if x.startswith("Pss:"))

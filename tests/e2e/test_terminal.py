@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from conftest import MSX, TIMEOUT, wait_for
+from conftest import MSX_ENGINE, TIMEOUT, VM_PROGRAM, wait_for
 
 
 class Terminal:
@@ -25,7 +25,7 @@ class Terminal:
         self.resize(rows, cols)
         self.before = termios.tcgetattr(self.slave)
         env = dict(box.env, TERM="xterm")
-        self.p = subprocess.Popen([MSX, *args], stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env,
+        self.p = subprocess.Popen([*MSX_ENGINE, *args], stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env,
                                   start_new_session=True,
                                   preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         self.text = ""
@@ -120,7 +120,7 @@ def test_terminal_is_put_back_when_the_vm_dies(box):
     t = Terminal(box, "-q", "python~shell")
     t.expect(r"[#$] ")
     box.remember()
-    os.kill(wait_for(lambda: box.pid_of("qemu-system-x86_64")), signal.SIGKILL)
+    os.kill(wait_for(lambda: box.pid_of(VM_PROGRAM)), signal.SIGKILL)
     t.expect("error: the VM was killed")
     assert t.finish() == 125
     box.assert_nothing_left()
@@ -157,7 +157,7 @@ def test_in_tmux(box):
     name = f"msb-{os.getpid()}"
     tmux = lambda *a: subprocess.run(["tmux", "-L", name, *a], env=box.env, stdout=subprocess.PIPE, check=True,
                                      text=True).stdout
-    tmux("new-session", "-d", "-x", "90", "-y", "25", f"script -qc '{MSX} python' /dev/null; cat")
+    tmux("new-session", "-d", "-x", "90", "-y", "25", f"script -qc '{' '.join(MSX_ENGINE)} python' /dev/null; cat")
     try:
         screen = lambda: tmux("capture-pane", "-p")
         wait_for(lambda: ">>> " in screen() or screen().rstrip().endswith(">>>"), screen, TIMEOUT)
