@@ -17,7 +17,7 @@ $(O)/lib/$(1).a: $$($(1)_OBJ)
 endef
 $(foreach f,$(FLOORS),$(eval $(call floor_rule,$(f))))
 
-$(O)/src/codec/%.o $(O)/src/net/%.o $(O)/src/vmm/virtio/%.o: WARN += $(WARN_STRICT)
+$(O)/src/codec/%.o $(O)/src/net/%.o $(O)/src/vmm/%.o: WARN += $(WARN_STRICT)
 $(O)/src/net/%.o: CPPFLAGS_ALL += $(SLIRP_CFLAGS)
 
 $(O)/src/%.o: src/%.c $(FLAGS_STAMP)
@@ -41,6 +41,7 @@ MSB := $(O)/bin/msb
 PARTS := $(O)/lib/microsandbox
 MSB_NET := $(PARTS)/msb-net
 MSB_IMAGE := $(PARTS)/msb-image
+MSB_VMM := $(PARTS)/msb-vmm
 
 $(MSB): $(O)/src/cli/main.o $(call floors,cli lib sandbox engine image sys codec base)
 	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(SECCOMP_LIBS))
@@ -50,6 +51,14 @@ $(MSB_NET): $(O)/src/net/main.o $(call floors,net sys codec base)
 
 $(MSB_IMAGE): $(O)/src/image/main.o $(call floors,image sys codec base)
 	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SECCOMP_LIBS))
+
+# Static: its jail holds no library, and starting it costs no dynamic linking.  The
+# sanitizers need a dynamic program.
+ifeq ($(SAN),)
+$(MSB_VMM): private LDHARDEN := -static-pie -Wl,-z,relro,-z,now
+endif
+$(MSB_VMM): $(O)/src/vmm/main.o $(call floors,vmm sys codec base)
+	$(call link,$(SECCOMP_LIBS))
 
 MSB_LINKS := $(addprefix $(O)/bin/,msx)
 $(MSB_LINKS): $(MSB)

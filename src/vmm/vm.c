@@ -33,6 +33,7 @@
 
 #include "base/mem.h"
 #include "vmm/irq.h"
+#include "vmm/virtio/disk_worker.h"
 
 #define VM_KVM_API 12
 /* Three pages that KVM needs on Intel's CPUs, between the local APICs and 4 GiB. */
@@ -228,6 +229,8 @@ void vm_destroy(struct vm *vm)
 		vm->devices[i].vdev->ops->destroy(vm->devices[i].vdev);
 	}
 	vm->n_devices = 0;
+	if (vm->disk_worker)
+		disk_worker_destroy(take_ptr(&vm->disk_worker));
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		vcpu_destroy(&vm->vcpus[i]);
 	vm->n_vcpus = 0;

@@ -52,7 +52,7 @@ enum vm_state {
 	VM_ENDED, /* for good; see end_kind and end_reason */
 };
 
-struct vm_device;
+struct disk_worker;
 
 /* The doorbell of one queue: an ioeventfd that the I/O thread watches. */
 struct vm_doorbell {
@@ -86,6 +86,7 @@ struct vm {
 	struct loop *loop; /* of the I/O thread; owned */
 	struct vm_device devices[VM_DEVICES_MAX]; /* in the order of their addresses */
 	unsigned n_devices;
+	struct disk_worker *disk_worker; /* shared by the disks; NULL: none; owned */
 	struct vcpu vcpus[VM_CPUS_MAX];
 	unsigned n_vcpus; /* created */
 
