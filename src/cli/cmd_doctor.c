@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `msb doctor`: what sandboxes need here, and what to do about what is missing. */
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "engine/engine.h"
+#include "engine/probe.h"
 #include "sys/parts.h"
 
 #define DOCTOR_FREE_MIN (1ull << 30)
@@ -30,6 +30,7 @@ static const char *const doctor_words[] = { "ok", "warning", "problem" };
 struct doctor {
 	json_t *checks; /* array of {name, status, detail, advice} */
 	unsigned bad;
+	const struct engine_ops *engine; /* that sandboxes take by default, NULL = none */
 };
 
 static void doctor_add(struct doctor *d, const char *name, enum doctor_level level,
@@ -44,37 +45,36 @@ static void doctor_add(struct doctor *d, const char *name, enum doctor_level lev
 
 static void doctor_kvm(struct doctor *d)
 {
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	struct err e = ERR_INIT;
 
-	if (fd >= 0)
-		doctor_add(d, "kvm", DOCTOR_WARN,
-			   "/dev/kvm can be opened, but this build has no kvm engine",
-			   "sandboxes run in software emulation");
-	else if (errno == ENOENT)
-		doctor_add(d, "kvm", DOCTOR_WARN, "there is no /dev/kvm",
-			   "sandboxes run in software emulation; on bare metal, enable "
-			   "virtualization and "
-			   "load the module kvm-intel or kvm-amd");
+	if (engine_probe_kvm(&e))
+		doctor_add(d, "kvm", DOCTOR_WARN, err_text(&e),
+			   "sandboxes run in software emulation, slower and isolated by QEMU");
 	else
-		doctor_add(d, "kvm", DOCTOR_WARN, "/dev/kvm cannot be opened",
-			   "sandboxes run in software emulation; add yourself to the group kvm to "
-			   "use it");
-	close_fd(&fd);
+		doctor_add(d, "kvm", DOCTOR_OK, "/dev/kvm runs guest code at full speed", "");
 }
 
+/* One line for each engine; the one that sandboxes take by default is d->engine. */
 static void doctor_engines(struct doctor *d)
 {
 	char version[128], detail[256];
+	struct err none = ERR_INIT;
 
+	if (engine_choose("auto", &d->engine, NULL, 0, &none))
+		doctor_add(d, "engine", DOCTOR_BAD, "none can be used", err_text(&none));
 	for (const struct engine_ops *const *o = engine_list(); *o; o++) {
 		struct err e = ERR_INIT;
 
-		if ((*o)->probe(&e) || (*o)->version(version, sizeof(version), &e)) {
-			doctor_add(d, "engine", DOCTOR_BAD, (*o)->name, err_text(&e));
+		/* The reason is the line above, or that about kvm. */
+		if (!d->engine || (*o)->probe(&e))
+			continue;
+		if ((*o)->version(version, sizeof(version), &e)) {
+			doctor_add(d, "engine", *o == d->engine ? DOCTOR_BAD : DOCTOR_WARN,
+				   (*o)->name, err_text(&e));
 			continue;
 		}
-		snprintf(detail, sizeof(detail), "%s (isolation: %s): %s", (*o)->name,
-			 (*o)->isolation, version);
+		snprintf(detail, sizeof(detail), "%s (isolation: %s): %s%s", (*o)->name,
+			 (*o)->isolation, version, *o == d->engine ? "; used by default" : "");
 		doctor_add(d, "engine", DOCTOR_OK, detail, "");
 	}
 }
@@ -180,7 +180,9 @@ int cmd_doctor(const struct cli_command *cmd, int argc, char **argv)
 	doctor_part(&d, "images", "msb-image", "build it: make");
 	doctor_home(&d);
 	if (as_json) {
-		all = json_pack("{sb sO}", "usable", !d.bad, "checks", d.checks);
+		all = json_pack("{sb ss? ss? sO}", "usable", !d.bad, "engine",
+				d.engine ? d.engine->name : NULL, "isolation",
+				d.engine ? d.engine->isolation : NULL, "checks", d.checks);
 		json_dumpf(all, stdout, JSON_INDENT(2));
 		putchar('\n');
 		json_decref(all);

@@ -363,17 +363,18 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 	struct sandbox_config cfg = { .name = NULL };
 	struct launch launch = LAUNCH_INIT;
 	const struct engine_ops *engine;
+	char notice[ENGINE_NOTICE_MAX];
 	struct err e = ERR_INIT;
-	const char *notice;
 	int status;
 
 	x->tty = x->tty || (!x->no_tty && terminal_interactive());
 	if (exe_build_argv(x, &image->config, &e) || exe_build_env(x, &image->config, &e) ||
-	    engine_choose(x->engine, &engine, &notice, &e) || exe_fill_config(x, image, &cfg, &e)) {
+	    engine_choose(x->engine, &engine, notice, sizeof(notice), &e) ||
+	    exe_fill_config(x, image, &cfg, &e)) {
 		sandbox_config_fini(&cfg);
 		return cli_fail(&e);
 	}
-	if (notice && !x->quiet)
+	if (notice[0] && !x->quiet)
 		cli_notice("%s", notice);
 	frame_list_end(&x->argv_bytes, &x->argv);
 	frame_list_end(&x->env_bytes, &x->env);

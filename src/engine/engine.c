@@ -2,10 +2,13 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "engine/probe.h"
 #include "engine/tcg.h"
 
+/* The best first. */
 static const struct engine_ops *const engines[] = { &engine_tcg, NULL };
 
 const struct engine_ops *const *engine_list(void)
@@ -13,27 +16,65 @@ const struct engine_ops *const *engine_list(void)
 	return engines;
 }
 
-int engine_choose(const char *name, const struct engine_ops **out, const char **notice,
-		  struct err *e)
+/* Records why kvm cannot be had in a build without it. */
+static void engine_without_kvm(struct err *why)
 {
-	bool automatic = !strcmp(name, "auto");
-	int rc;
+	if (engine_probe_kvm(why) == 0)
+		err_set(why, ENOTSUP, "this build has no kvm engine");
+}
 
-	*notice = NULL;
+/* Appends "NAME: REASON" to the list @to. */
+static void engine_add_reason(char *to, size_t size, const char *name, const struct err *why)
+{
+	size_t n = strlen(to);
+
+	snprintf(to + n, size - n, "%s%s: %s", n ? "; " : "", name, err_text(why));
+}
+
+static int engine_choose_best(const struct engine_ops **out, char *notice, size_t size,
+			      struct err *e)
+{
+	char reasons[ERR_MSG_MAX] = "";
+	struct err why = ERR_INIT;
+
+	engine_without_kvm(&why);
+	engine_add_reason(reasons, sizeof(reasons), "kvm", &why);
 	for (size_t i = 0; engines[i]; i++) {
-		if (!automatic && strcmp(name, engines[i]->name))
+		err_clear(&why);
+		if (engines[i]->probe(&why)) {
+			engine_add_reason(reasons, sizeof(reasons), engines[i]->name, &why);
 			continue;
-		rc = engines[i]->probe(e);
-		if (rc)
-			return rc;
+		}
 		*out = engines[i];
-		if (automatic && strcmp(engines[i]->isolation, "hardware"))
-			*notice = "software emulation (engine tcg): this build has no kvm engine";
+		if (strcmp(engines[i]->isolation, "hardware"))
+			snprintf(notice, size, "software emulation (engine %s); %s",
+				 engines[i]->name, reasons);
 		return 0;
 	}
-	if (!strcmp(name, "kvm"))
-		return err_set(e, ENOTSUP,
-			       "engine kvm: this build has no kvm engine; "
-			       "use --engine tcg (software emulation)");
+	return err_set(e, ENOTSUP, "no engine works here: %s", reasons);
+}
+
+int engine_choose(const char *name, const struct engine_ops **out, char *notice, size_t size,
+		  struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (size)
+		notice[0] = '\0';
+	if (!strcmp(name, "auto"))
+		return engine_choose_best(out, notice, size, e);
+	for (size_t i = 0; engines[i]; i++) {
+		if (strcmp(name, engines[i]->name))
+			continue;
+		if (engines[i]->probe(&why))
+			return err_set(e, why.code, "engine %s: %s", name, err_text(&why));
+		*out = engines[i];
+		return 0;
+	}
+	if (!strcmp(name, "kvm")) {
+		engine_without_kvm(&why);
+		return err_set(e, why.code, "engine kvm: %s; use --engine tcg (software emulation)",
+			       err_text(&why));
+	}
 	return err_set(e, EINVAL, "engine '%s': use auto, kvm or tcg", name);
 }

@@ -71,12 +71,16 @@ struct engine_ops {
 	int (*start)(const struct engine_vm_desc *desc, struct child *out, struct err *e);
 };
 
-/*
- * The engine for a name: "tcg", "kvm", or "auto" = the best that works here.
- * *@notice gets a static line to show to the person if "auto" had to take less than
- * hardware isolation, else NULL.
+#define ENGINE_NOTICE_MAX 512
+
+/**
+ * engine_choose() - the engine for a name: "tcg", "kvm", or "auto" = the best that works here
+ * @notice: gets one line to show to the person if "auto" had to take less than hardware
+ *          isolation, with the reason; else "".  May be NULL with @size 0.
+ *
+ * A named engine is that engine or an error: never another one.
  */
-int engine_choose(const char *name, const struct engine_ops **out, const char **notice,
+int engine_choose(const char *name, const struct engine_ops **out, char *notice, size_t size,
 		  struct err *e);
 
 /* All engines of this build, ended by NULL. */

@@ -340,11 +340,10 @@ static int supervisor_load_config(struct supervisor *s, struct err *e)
 
 static int supervisor_start(struct supervisor *s, struct err *e)
 {
-	const char *notice;
 	int rc;
 
 	if ((rc = supervisor_load_config(s, e)) || (rc = supervisor_open_dirs(s, e)) ||
-	    (rc = engine_choose(s->cfg.engine, &s->engine, &notice, e)) ||
+	    (rc = engine_choose(s->cfg.engine, &s->engine, NULL, 0, e)) ||
 	    (rc = loop_create(&s->loop, e)) || (rc = supervisor_signals(s, e)) ||
 	    (rc = supervisor_pid_file(s, e)) ||
 	    (rc = supervisor_start_vm(s, &supervisor_relay_ops, e)) ||
