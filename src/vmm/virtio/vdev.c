@@ -143,7 +143,7 @@ void vdev_fault(struct vdev *d, const char *what)
 		return;
 	d->status |= VDEV_S_NEEDS_RESET;
 	if (log_limit_pass(&d->log_limit, &dropped))
-		log_warn("event=guest-fault device=%s what=\"%s\" dropped=%u", d->name, what,
+		log_warn("event=device-fault device=%s what=\"%s\" dropped=%u", d->name, what,
 			 dropped);
 	if (d->status & VDEV_S_DRIVER_OK)
 		vdev_interrupt(d, VDEV_ISR_CONFIG);
@@ -157,7 +157,7 @@ void vdev_refuse(struct vdev *d, const char *what)
 
 static void vdev_reset(struct vdev *d)
 {
-	if (d->status & VDEV_S_DRIVER_OK)
+	if ((d->status & VDEV_S_DRIVER_OK) && d->ops->stop)
 		d->ops->stop(d);
 	for (unsigned i = 0; i < d->n_queues; i++)
 		vq_reset(&d->queues[i]);

@@ -73,7 +73,10 @@ struct vdev_ops {
 	uint16_t queue_size_max;
 	uint32_t config_size; /* bytes of the device's configuration space */
 
-	/* Bytes [off, off + len) of the configuration; the range was checked. */
+	/*
+	 * Bytes [off, off + len) of the configuration; the range was checked.  NULL if
+	 * there is none.
+	 */
 	void (*config_read)(struct vdev *d, uint32_t off, void *to, uint32_t len);
 	/* May be NULL: the configuration is read-only, writes are ignored. */
 	void (*config_write)(struct vdev *d, uint32_t off, const void *from, uint32_t len);
@@ -83,7 +86,7 @@ struct vdev_ops {
 	/*
 	 * Reset of a device that was started or loaded (or whose load failed): forget all
 	 * requests.  On return nothing uses guest memory or a queue any more.  Called
-	 * before the queues are cleared.
+	 * before the queues are cleared.  May be NULL, if a kick leaves nothing behind.
 	 */
 	void (*stop)(struct vdev *d);
 	/* The driver kicked queue @q, which is enabled.  The device is live. */
