@@ -23,21 +23,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
 #include "base/mem.h"
+#include "engine/args.h"
 #include "sys/loop.h"
-
-#define TCG_ARGS_MAX 96
-#define TCG_FDS_MAX 16
-/* Descriptors in the VM process: 0-2 are null and log, then from here on. */
-#define TCG_FD_BASE 10
 
 #define TCG_PROGRAM "/usr/bin/qemu-system-x86_64"
 #define TCG_MODULE "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"
@@ -59,15 +53,6 @@ static const char tcg_cmdline[] = "console=hvc0 quiet reboot=t panic=-1 random.t
  */
 #define TCG_CMDLINE_TSC "tsc_early_khz=%llu tsc=reliable lpj=%llu"
 
-/* The argument vector under construction; the first failure sticks. */
-struct tcg_args {
-	char *argv[TCG_ARGS_MAX + 1];
-	unsigned n;
-	struct child_fd fds[TCG_FDS_MAX];
-	unsigned n_fds;
-	bool failed;
-};
-
 static int tcg_probe(struct err *e)
 {
 	if (access(TCG_PROGRAM, X_OK))
@@ -77,81 +62,40 @@ static int tcg_probe(struct err *e)
 	return 0;
 }
 
-__attribute__((format(printf, 2, 3))) static void tcg_arg(struct tcg_args *a, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (a->n == TCG_ARGS_MAX) {
-		a->failed = true;
-		return;
-	}
-	va_start(ap, fmt);
-	if (vasprintf(&a->argv[a->n], fmt, ap) < 0) {
-		a->argv[a->n] = NULL;
-		a->failed = true;
-	} else {
-		a->n++;
-	}
-	va_end(ap);
-}
-
-/* Gives the VM process a descriptor; returns its number there. */
-static int tcg_fd(struct tcg_args *a, int from)
-{
-	int to = TCG_FD_BASE + (int)a->n_fds;
-
-	if (a->n_fds == TCG_FDS_MAX) {
-		a->failed = true;
-		return -1;
-	}
-	a->fds[a->n_fds++] = (struct child_fd){ .from = from, .to = to };
-	return to;
-}
-
-static void tcg_args_free(struct tcg_args *a)
-{
-	for (unsigned i = 0; i < a->n; i++)
-		free(a->argv[i]);
-}
-
-static void tcg_add_disk(struct tcg_args *a, const struct engine_disk *d, unsigned index)
+static void tcg_add_disk(struct engine_args *a, const struct engine_disk *d, unsigned index)
 {
 	const char *ro = d->readonly ? "on" : "off";
 
-	tcg_arg(a, "-add-fd");
-	tcg_arg(a, "fd=%d,set=%u", tcg_fd(a, d->fd), index + 1);
-	tcg_arg(a, "-blockdev");
+	engine_arg(a, "-add-fd");
+	engine_arg(a, "fd=%d,set=%u", engine_arg_fd(a, d->fd), index + 1);
+	engine_arg(a, "-blockdev");
 	/* Image formats are never probed: a guest could otherwise write itself a header. */
-	tcg_arg(a,
-		"driver=raw,node-name=disk%u,read-only=%s,discard=unmap,file.driver=file,"
-		"file.filename=/dev/fdset/%u,file.read-only=%s,file.locking=off",
-		index, ro, index + 1, ro);
-	tcg_arg(a, "-device");
-	tcg_arg(a, "virtio-blk-device,drive=disk%u,serial=%s", index, d->serial);
+	engine_arg(a,
+		   "driver=raw,node-name=disk%u,read-only=%s,discard=unmap,file.driver=file,"
+		   "file.filename=/dev/fdset/%u,file.read-only=%s,file.locking=off",
+		   index, ro, index + 1, ro);
+	engine_arg(a, "-device");
+	engine_arg(a, "virtio-blk-device,drive=disk%u,serial=%s", index, d->serial);
 }
 
-static void tcg_add_chardev(struct tcg_args *a, const char *id, int fd)
+static void tcg_add_chardev(struct engine_args *a, const char *id, int fd)
 {
-	tcg_arg(a, "-chardev");
-	tcg_arg(a, "socket,id=%s,fd=%d", id, tcg_fd(a, fd));
+	engine_arg(a, "-chardev");
+	engine_arg(a, "socket,id=%s,fd=%d", id, engine_arg_fd(a, fd));
 }
 
-static void tcg_add_consoles(struct tcg_args *a, const struct engine_vm_desc *d)
+static void tcg_add_consoles(struct engine_args *a, const struct engine_vm_desc *d)
 {
-	static const char *const names[ENGINE_PORT_COUNT] = {
-		[ENGINE_PORT_CTL] = "agent.ctl",
-		[ENGINE_PORT_BULK] = "agent.bulk",
-	};
-
-	tcg_arg(a, "-device");
-	tcg_arg(a, "virtio-serial-device,max_ports=%d", ENGINE_PORT_COUNT + 1);
+	engine_arg(a, "-device");
+	engine_arg(a, "virtio-serial-device,max_ports=%d", ENGINE_PORT_COUNT + 1);
 	tcg_add_chardev(a, "console", d->console_fd);
-	tcg_arg(a, "-device");
-	tcg_arg(a, "virtconsole,chardev=console");
+	engine_arg(a, "-device");
+	engine_arg(a, "virtconsole,chardev=console");
 	for (int i = 0; i < ENGINE_PORT_COUNT; i++) {
-		tcg_add_chardev(a, names[i], d->port_fds[i]);
-		tcg_arg(a, "-device");
-		tcg_arg(a, "virtserialport,chardev=%s,name=%s", names[i], names[i]);
+		tcg_add_chardev(a, engine_port_names[i], d->port_fds[i]);
+		engine_arg(a, "-device");
+		engine_arg(a, "virtserialport,chardev=%s,name=%s", engine_port_names[i],
+			   engine_port_names[i]);
 	}
 }
 
@@ -190,49 +134,36 @@ static uint64_t tcg_host_tsc_khz(void)
 	return ns1 > ns0 ? (t1 - t0) * 1000000 / (ns1 - ns0) : 0;
 }
 
-static void tcg_add_machine(struct tcg_args *a, const struct engine_vm_desc *d)
+static void tcg_add_machine(struct engine_args *a, const struct engine_vm_desc *d)
 {
 	uint64_t tsc_khz = tcg_host_tsc_khz();
 
-	tcg_arg(a, "-name");
-	tcg_arg(a, "msb-%s", d->name);
-	tcg_arg(a, "-no-user-config");
-	tcg_arg(a, "-nodefaults");
-	tcg_arg(a, "-display");
-	tcg_arg(a, "none");
-	tcg_arg(a, "-no-reboot");
-	tcg_arg(a, "-M");
-	tcg_arg(a, "microvm,accel=tcg,acpi=off,rtc=on,isa-serial=off");
-	tcg_arg(a, "-cpu");
-	tcg_arg(a, "max");
-	tcg_arg(a, "-smp");
-	tcg_arg(a, "%u", d->cpus);
-	tcg_arg(a, "-m");
-	tcg_arg(a, "%lluk", (unsigned long long)(d->memory_bytes >> 10));
-	tcg_arg(a, "-global");
-	tcg_arg(a, "virtio-mmio.force-legacy=false");
-	tcg_arg(a, "-append");
+	engine_arg(a, "-name");
+	engine_arg(a, "msb-%s", d->name);
+	engine_arg(a, "-no-user-config");
+	engine_arg(a, "-nodefaults");
+	engine_arg(a, "-display");
+	engine_arg(a, "none");
+	engine_arg(a, "-no-reboot");
+	engine_arg(a, "-M");
+	engine_arg(a, "microvm,accel=tcg,acpi=off,rtc=on,isa-serial=off");
+	engine_arg(a, "-cpu");
+	engine_arg(a, "max");
+	engine_arg(a, "-smp");
+	engine_arg(a, "%u", d->cpus);
+	engine_arg(a, "-m");
+	engine_arg(a, "%lluk", (unsigned long long)(d->memory_bytes >> 10));
+	engine_arg(a, "-global");
+	engine_arg(a, "virtio-mmio.force-legacy=false");
+	engine_arg(a, "-append");
 	if (tsc_khz)
-		tcg_arg(a, "%s " TCG_CMDLINE_TSC, tcg_cmdline, (unsigned long long)tsc_khz,
-			(unsigned long long)tsc_khz * 10);
+		engine_arg(a, "%s " TCG_CMDLINE_TSC, tcg_cmdline, (unsigned long long)tsc_khz,
+			   (unsigned long long)tsc_khz * 10);
 	else
-		tcg_arg(a, "%s", tcg_cmdline);
+		engine_arg(a, "%s", tcg_cmdline);
 }
 
-/* No process of the VM may write a file past the size of its largest disk. */
-static uint64_t tcg_file_limit(const struct engine_vm_desc *d)
-{
-	uint64_t limit = 0;
-	struct stat st;
-
-	for (unsigned i = 0; i < d->n_disks; i++)
-		if (!d->disks[i].readonly && !fstat(d->disks[i].fd, &st) &&
-		    (uint64_t)st.st_size > limit)
-			limit = (uint64_t)st.st_size;
-	return limit;
-}
-
-static int tcg_spawn(struct tcg_args *a, const struct engine_vm_desc *d, struct child *out,
+static int tcg_spawn(struct engine_args *a, const struct engine_vm_desc *d, struct child *out,
 		     struct err *e)
 {
 	/* What Debian's QEMU opens before its -chroot, found by running it without. */
@@ -257,7 +188,7 @@ static int tcg_spawn(struct tcg_args *a, const struct engine_vm_desc *d, struct 
 		.dirs = dirs,
 		.n_dirs = ARRAY_SIZE(dirs),
 		.keep_caps = 1ull << CAP_SYS_CHROOT,
-		.max_file_bytes = tcg_file_limit(d),
+		.max_file_bytes = engine_file_limit(d),
 		.max_fds = 64,
 		.max_processes = 32 + d->cpus, /* threads: main, one a vCPU, disk I/O workers */
 	};
@@ -277,46 +208,44 @@ static int tcg_spawn(struct tcg_args *a, const struct engine_vm_desc *d, struct 
 static int tcg_start(const struct engine_vm_desc *d, struct child *out, struct err *e)
 {
 	bool full = d->jail == JAIL_FULL;
-	struct tcg_args a = { .n = 0 };
+	struct engine_args a = { .n = 0 };
 	int rc = tcg_probe(e);
 
 	if (rc)
 		return rc;
 	/* Absolute: without /proc QEMU finds its modules from argv[0]. */
-	tcg_arg(&a, TCG_PROGRAM);
+	engine_arg(&a, TCG_PROGRAM);
 	tcg_add_machine(&a, d);
-	tcg_arg(&a, "-kernel");
-	tcg_arg(&a, "%s", full ? "/boot/vmlinux" : d->kernel);
-	tcg_arg(&a, "-initrd");
-	tcg_arg(&a, "%s", full ? "/boot/initramfs" : d->initramfs);
+	engine_arg(&a, "-kernel");
+	engine_arg(&a, "%s", full ? "/boot/vmlinux" : d->kernel);
+	engine_arg(&a, "-initrd");
+	engine_arg(&a, "%s", full ? "/boot/initramfs" : d->initramfs);
 	for (unsigned i = 0; i < d->n_disks; i++)
 		tcg_add_disk(&a, &d->disks[i], i);
 	tcg_add_consoles(&a, d);
-	tcg_arg(&a, "-object");
-	tcg_arg(&a, "rng-builtin,id=rng");
-	tcg_arg(&a, "-device");
-	tcg_arg(&a, "virtio-rng-device,rng=rng");
+	engine_arg(&a, "-object");
+	engine_arg(&a, "rng-builtin,id=rng");
+	engine_arg(&a, "-device");
+	engine_arg(&a, "virtio-rng-device,rng=rng");
 	if (d->net_fd >= 0) {
-		tcg_arg(&a, "-netdev");
-		tcg_arg(&a, "stream,id=net,addr.type=fd,addr.str=%d", tcg_fd(&a, d->net_fd));
-		tcg_arg(&a, "-device");
-		tcg_arg(&a, "virtio-net-device,netdev=net,mac=02:00:00:00:00:0f");
+		engine_arg(&a, "-netdev");
+		engine_arg(&a, "stream,id=net,addr.type=fd,addr.str=%d",
+			   engine_arg_fd(&a, d->net_fd));
+		engine_arg(&a, "-device");
+		engine_arg(&a, "virtio-net-device,netdev=net,mac=" ENGINE_NET_MAC);
 	}
 	if (full) {
-		tcg_arg(&a, "-chroot");
-		tcg_arg(&a, "/empty");
+		engine_arg(&a, "-chroot");
+		engine_arg(&a, "/empty");
 	}
-	tcg_arg(&a, "-sandbox");
-	tcg_arg(&a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-	if (a.n_fds + 2 <= TCG_FDS_MAX) {
-		a.fds[a.n_fds++] = (struct child_fd){ .from = d->log_fd, .to = STDOUT_FILENO };
-		a.fds[a.n_fds++] = (struct child_fd){ .from = d->log_fd, .to = STDERR_FILENO };
-	}
+	engine_arg(&a, "-sandbox");
+	engine_arg(&a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	engine_args_log(&a, d->log_fd);
 	if (a.failed)
 		rc = err_set(e, ENOMEM, "QEMU's arguments");
 	else
 		rc = tcg_spawn(&a, d, out, e);
-	tcg_args_free(&a);
+	engine_args_free(&a);
 	return rc ? err_wrap(e, "cannot start QEMU") : 0;
 }
 

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: Theory of operation
+ *
+ * Purpose: run a sandbox's VM on KVM, with our own VMM (src/vmm, docs/vmm.md).
+ *
+ * Trust boundary: msb-vmm answers for every device of a hostile guest and may be taken
+ * over by it.  So it runs in a full jail (sys/jail.h) whose root holds its program and
+ * nothing else: it is static, and everything that it uses, /dev/kvm, kernel and
+ * initramfs included, is a descriptor that was open before it started.  It denies itself
+ * system calls as well (vmm/confine.h).
+ *
+ * Failure: what msb-vmm prints goes to log_fd: a reason, if the guest did not end by
+ * itself.  Its exit status tells the kind of the end (vmm/main.c).
+ */
+#include "engine/kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+
+#include "base/mem.h"
+#include "engine/args.h"
+#include "engine/probe.h"
+#include "sys/parts.h"
+
+#define KVM_PROGRAM "/bin/msb-vmm" /* in its jail */
+#define KVM_DEVICE "/dev/kvm"
+
+/*
+ * hvc0 takes the boot log.  Without ACPI a power-off only halts, so the agent reboots;
+ * reboot=k does it by the reset line of the keyboard controller, which cannot be mistaken
+ * for a crash, as a triple fault can.  The TSC's frequency comes with kvm-clock, and with
+ * it loops per jiffy; the local APIC's timer has a known one where there is no TSC
+ * deadline.  Without proactive compaction an idle guest has no timer, and its VM no
+ * wake-up.
+ */
+static const char kvm_cmdline[] = "console=hvc0 quiet reboot=k panic=-1 random.trust_cpu=on "
+				  "no_timer_check lapic_timer_khz=1000000 dummy.numdummies=0 "
+				  "sysctl.vm.compaction_proactiveness=0";
+
+static int kvm_open(const char *path, const char *what, int *out, struct err *e)
+{
+	*out = open(path, O_RDONLY | O_CLOEXEC);
+	return *out < 0 ? err_errno(e, errno, "%s %s", what, path) : 0;
+}
+
+static void kvm_add_devices(struct engine_args *a, const struct engine_vm_desc *d)
+{
+	for (unsigned i = 0; i < d->n_disks; i++) {
+		engine_arg(a, "--disk");
+		engine_arg(a, "fd=%d,serial=%s%s", engine_arg_fd(a, d->disks[i].fd),
+			   d->disks[i].serial, d->disks[i].readonly ? ",readonly" : "");
+	}
+	engine_arg(a, "--console-fd");
+	engine_arg(a, "%d", engine_arg_fd(a, d->console_fd));
+	for (int i = 0; i < ENGINE_PORT_COUNT; i++) {
+		engine_arg(a, "--port");
+		engine_arg(a, "fd=%d,name=%s", engine_arg_fd(a, d->port_fds[i]),
+			   engine_port_names[i]);
+	}
+	if (d->net_fd >= 0) {
+		engine_arg(a, "--net");
+		engine_arg(a, "fd=%d,mac=" ENGINE_NET_MAC, engine_arg_fd(a, d->net_fd));
+	}
+}
+
+static int kvm_spawn(struct engine_args *a, const struct engine_vm_desc *d, struct child *out,
+		     struct err *e)
+{
+	auto_free char *program = NULL;
+	int rc = parts_path("msb-vmm", &program, e);
+
+	if (rc)
+		return rc;
+	const struct jail_bind binds[] = { { program, KVM_PROGRAM, true, false } };
+	const struct jail jail = {
+		.mode = d->jail,
+		.binds = binds,
+		.n_binds = ARRAY_SIZE(binds),
+		.max_file_bytes = engine_file_limit(d),
+		.max_fds = 128, /* 3 a device and queue, one a CPU */
+		.max_processes = 4 + d->cpus, /* threads: I/O, disks, one a CPU */
+	};
+	const struct child_spec spec = {
+		.path = d->jail == JAIL_FULL ? KVM_PROGRAM : program,
+		.argv = a->argv,
+		.fds = a->fds,
+		.n_fds = a->n_fds,
+		.jail = &jail,
+		.new_session = true,
+		.die_with_parent = true,
+	};
+
+	return child_spawn(&spec, out, e);
+}
+
+static int kvm_start(const struct engine_vm_desc *d, struct child *out, struct err *e)
+{
+	auto_close int kvm_fd = -1, kernel_fd = -1, initramfs_fd = -1;
+	struct engine_args a = { .n = 0 };
+	int rc;
+
+	kvm_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+	if (kvm_fd < 0)
+		return err_errno(e, errno, KVM_DEVICE);
+	if ((rc = kvm_open(d->kernel, "guest kernel", &kernel_fd, e)) ||
+	    (rc = kvm_open(d->initramfs, "guest initramfs", &initramfs_fd, e)))
+		return rc;
+	engine_arg(&a, "msb-vmm");
+	engine_arg(&a, "--name");
+	engine_arg(&a, "%s", d->name);
+	engine_arg(&a, "--kvm-fd");
+	engine_arg(&a, "%d", engine_arg_fd(&a, kvm_fd));
+	engine_arg(&a, "--cpus");
+	engine_arg(&a, "%u", d->cpus);
+	engine_arg(&a, "--memory");
+	engine_arg(&a, "%llu", (unsigned long long)d->memory_bytes);
+	engine_arg(&a, "--kernel-fd");
+	engine_arg(&a, "%d", engine_arg_fd(&a, kernel_fd));
+	engine_arg(&a, "--initramfs-fd");
+	engine_arg(&a, "%d", engine_arg_fd(&a, initramfs_fd));
+	engine_arg(&a, "--cmdline");
+	engine_arg(&a, "%s", kvm_cmdline);
+	kvm_add_devices(&a, d);
+	engine_args_log(&a, d->log_fd);
+	if (a.failed)
+		rc = err_set(e, ENOMEM, "msb-vmm's arguments");
+	else
+		rc = kvm_spawn(&a, d, out, e);
+	engine_args_free(&a);
+	return rc ? err_wrap(e, "cannot start the VM (msb-vmm)") : 0;
+}
+
+static int kvm_version(char *to, size_t size, struct err *e)
+{
+	auto_close int fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+	struct utsname host;
+	int api;
+
+	if (fd < 0)
+		return err_errno(e, errno, KVM_DEVICE);
+	api = ioctl(fd, KVM_GET_API_VERSION, 0);
+	if (api < 0 || uname(&host) < 0)
+		return err_errno(e, errno, KVM_DEVICE);
+	snprintf(to, size, "KVM of Linux %s (API %d)", host.release, api);
+	return 0;
+}
+
+const struct engine_ops engine_kvm = {
+	.name = "kvm",
+	.isolation = "hardware",
+	.probe = engine_probe_kvm,
+	.version = kvm_version,
+	.start = kvm_start,
+};
