@@ -17,3 +17,8 @@ $(O)/lab/tsc: guest/kernel/boot-probe.c
 lab-parts: programs kernel demo-image $(LAB_PARTS)
 lab: lab-parts ## a shell in a machine with a working /dev/kvm (emulated: slow, but real)
 	@$(LAB) shell
+.PHONY: check-kvm bench-lab
+check-kvm: lab-parts ## the kvm engine's tests, in the lab (ARGS= for pytest)
+	$(Q)O=$(O) tools/run-tests --lab tests/lab/run $(if $(ARGS),-- $(ARGS))
+bench-lab: lab-parts ## our VMM beside QEMU with accel=kvm, in one run of the lab (N= samples)
+	@$(LAB) run -- tests/bench/bench_lab.py -n $(N)
