@@ -22,22 +22,30 @@
 #include "base/mem.h"
 #include "vmm/boot.h"
 #include "vmm/confine.h"
+#include "vmm/control.h"
+#include "vmm/control.h"
 #include "vmm/devices.h"
 #include "vmm/options.h"
+#include "vmm/snapshot.h"
+#include "vmm/snapshot.h"
 #include "vmm/vm.h"
 
 #define MAIN_STATUS_USAGE 2
 
-/* A connection that the other side closed is an error of a write, not a signal. */
-static void main_ignore_sigpipe(void)
+/*
+ * A connection that the other side closed, and a file that may not become larger, are
+ * errors of a write, not signals.
+ */
+static void main_ignore_signals(void)
 {
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
 
 	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGXFSZ, &ignore, NULL);
 }
 
-/* The machine, complete and with its threads, but paused. */
-static int main_prepare(struct vm *vm, const struct options *o, struct err *e)
+/* Memory and CPUs of a machine that starts with a kernel. */
+static int main_boot(struct vm *vm, const struct options *o, struct err *e)
 {
 	const struct boot_config boot = {
 		.kernel_fd = o->kernel_fd,
@@ -46,13 +54,103 @@ static int main_prepare(struct vm *vm, const struct options *o, struct err *e)
 	};
 	int rc;
 
-	if ((rc = devices_create(vm, o, e)) || (rc = vm_map_memory(vm, o->restore_memory_fd, e)) ||
-	    (rc = vm_create_vcpus(vm, e)) || (rc = boot_load(vm, &boot, e)))
+	if ((rc = vm_map_memory(vm, -1, e)) || (rc = vm_create_vcpus(vm, e)) ||
+	    (rc = boot_load(vm, &boot, e)))
 		return rc;
 	close(o->kernel_fd);
 	if (o->initramfs_fd >= 0)
 		close(o->initramfs_fd);
-	return vm_start(vm, e);
+	return 0;
+}
+
+/* Memory, CPUs and devices of a machine that goes on where a snapshot was taken. */
+static int main_restore(struct vm *vm, const struct options *o, struct err *e)
+{
+	struct snapshot_source src = { .bytes = NULL };
+	int rc;
+
+	if (!(rc = snapshot_open(&src, o->restore_state_fd, o->restore_memory_fd, e)) &&
+	    !(rc = vm_map_memory(vm, o->restore_memory_fd, e)) && !(rc = vm_create_vcpus(vm, e)))
+		rc = snapshot_load(vm, &src, e);
+	snapshot_close(&src);
+	close(o->restore_state_fd);
+	close(o->restore_memory_fd);
+	return rc;
+}
+
+/* A kernel at its entry point. */
+static int main_boot(struct vm *vm, const struct options *o, struct err *e)
+{
+	const struct boot_config boot = {
+		.kernel_fd = o->kernel_fd,
+		.initramfs_fd = o->initramfs_fd,
+		.cmdline = o->cmdline,
+	};
+	int rc;
+
+	if ((rc = vm_map_memory(vm, -1, e)) || (rc = vm_create_vcpus(vm, e)) ||
+	    (rc = boot_load(vm, &boot, e)))
+		return rc;
+	close(o->kernel_fd);
+	if (o->initramfs_fd >= 0)
+		close(o->initramfs_fd);
+	return 0;
+}
+
+/* A machine as it was when its snapshot was taken. */
+static int main_restore(struct vm *vm, const struct options *o, struct err *e)
+{
+	struct snapshot_source src = { .bytes = NULL };
+	int rc = snapshot_open(&src, o->restore_state_fd, o->restore_memory_fd, e);
+
+	if (!rc)
+		rc = vm_map_memory(vm, o->restore_memory_fd, e);
+	if (!rc)
+		rc = vm_create_vcpus(vm, e);
+	if (!rc)
+		rc = snapshot_load(vm, &src, e);
+	snapshot_close(&src);
+	close(o->restore_state_fd);
+	close(o->restore_memory_fd);
+	return rc;
+}
+
+/* The machine, complete and with its threads, but paused. */
+static int main_prepare(struct vm *vm, const struct options *o, struct err *e)
+{
+	int rc = devices_create(vm, o, e);
+
+	if (!rc)
+		rc = o->restore_state_fd >= 0 ? main_restore(vm, o, e) : main_boot(vm, o, e);
+	return rc ? rc : vm_start(vm, e);
+}
+
+static int main_serve(struct vm *vm, const struct options *o, struct err *e)
+{
+	struct control *control = NULL;
+	int status = main_prepare(vm, o, e);
+
+	if (!status && o->control_fd >= 0)
+		status = control_create(&control, vm, o->control_fd, e);
+	/* Nothing from the guest has been read yet. */
+	if (!status)
+		status = vmm_confine_io(o->seccomp_log, e);
+	if (status)
+		goto out;
+	/* Sets the devices of a restored machine going; those of a new one go already. */
+	snapshot_thaw(vm);
+	status = loop_run(vm->loop);
+	if (status < 0) {
+		err_errno(e, -status, "event loop");
+		goto out;
+	}
+	if (status != VM_END_RESET)
+		log_err("event=ended reason=\"%s\"", vm->end_reason);
+	if (control)
+		control_send_ended(control);
+out:
+	control_destroy(control);
+	return status;
 }
 
 static int main_run(const struct options *o, struct err *e)
@@ -69,18 +167,7 @@ static int main_run(const struct options *o, struct err *e)
 
 	if (status)
 		return status;
-	status = main_prepare(&vm, o, e);
-	/* Nothing from the guest has been read yet. */
-	if (!status)
-		status = vmm_confine_io(o->seccomp_log, e);
-	if (!status) {
-		vm_resume(&vm);
-		status = loop_run(vm.loop);
-		if (status < 0)
-			err_errno(e, -status, "event loop");
-		else if (status != VM_END_RESET)
-			log_err("event=ended reason=\"%s\"", vm.end_reason);
-	}
+	status = main_serve(&vm, o, e);
 	vm_destroy(&vm);
 	return status;
 }
@@ -100,7 +187,7 @@ int main(int argc, char **argv)
 	log_init(STDERR_FILENO, o.level, ident);
 	/* Threads allocate next to nothing: an arena of address space for each is waste. */
 	mallopt(M_ARENA_MAX, 1);
-	main_ignore_sigpipe();
+	main_ignore_signals();
 	status = main_run(&o, &e);
 	if (status < 0) {
 		log_err("event=failed reason=\"%s\"", err_text(&e));
