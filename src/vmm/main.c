@@ -23,10 +23,8 @@
 #include "vmm/boot.h"
 #include "vmm/confine.h"
 #include "vmm/control.h"
-#include "vmm/control.h"
 #include "vmm/devices.h"
 #include "vmm/options.h"
-#include "vmm/snapshot.h"
 #include "vmm/snapshot.h"
 #include "vmm/vm.h"
 
@@ -71,43 +69,6 @@ static int main_restore(struct vm *vm, const struct options *o, struct err *e)
 
 	if (!(rc = snapshot_open(&src, o->restore_state_fd, o->restore_memory_fd, e)) &&
 	    !(rc = vm_map_memory(vm, o->restore_memory_fd, e)) && !(rc = vm_create_vcpus(vm, e)))
-		rc = snapshot_load(vm, &src, e);
-	snapshot_close(&src);
-	close(o->restore_state_fd);
-	close(o->restore_memory_fd);
-	return rc;
-}
-
-/* A kernel at its entry point. */
-static int main_boot(struct vm *vm, const struct options *o, struct err *e)
-{
-	const struct boot_config boot = {
-		.kernel_fd = o->kernel_fd,
-		.initramfs_fd = o->initramfs_fd,
-		.cmdline = o->cmdline,
-	};
-	int rc;
-
-	if ((rc = vm_map_memory(vm, -1, e)) || (rc = vm_create_vcpus(vm, e)) ||
-	    (rc = boot_load(vm, &boot, e)))
-		return rc;
-	close(o->kernel_fd);
-	if (o->initramfs_fd >= 0)
-		close(o->initramfs_fd);
-	return 0;
-}
-
-/* A machine as it was when its snapshot was taken. */
-static int main_restore(struct vm *vm, const struct options *o, struct err *e)
-{
-	struct snapshot_source src = { .bytes = NULL };
-	int rc = snapshot_open(&src, o->restore_state_fd, o->restore_memory_fd, e);
-
-	if (!rc)
-		rc = vm_map_memory(vm, o->restore_memory_fd, e);
-	if (!rc)
-		rc = vm_create_vcpus(vm, e);
-	if (!rc)
 		rc = snapshot_load(vm, &src, e);
 	snapshot_close(&src);
 	close(o->restore_state_fd);

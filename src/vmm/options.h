@@ -14,7 +14,7 @@
 #include "base/log.h"
 
 #define OPTIONS_DISKS_MAX 4u
-#define OPTIONS_PORTS_MAX 8u
+#define OPTIONS_PORTS_MAX 6u
 #define OPTIONS_SERIAL_MAX 20u /* virtio 1.2 §5.2.6.1 */
 #define OPTIONS_PORT_NAME_MAX 31u
 
