@@ -4,7 +4,7 @@
 DEB_BUILD := gcc make pkg-config scdoc libc6-dev linux-libc-dev musl-tools cpio \
 	libjansson-dev libext2fs-dev libarchive-dev libssl-dev libslirp-dev libseccomp-dev
 DEB_RUN := qemu-system-x86 e2fsprogs ca-certificates
-DEB_KERNEL := linux-source-6.1 flex bison bc libelf-dev xz-utils patch
+DEB_KERNEL := linux-source-6.1 flex bison bc xz-utils patch
 DEB_TEST := libcmocka-dev nodejs clang-14 libclang-rt-14-dev clang-format-14 python3 python3-pytest \
 	tmux e2fsprogs attr mandoc iproute2 util-linux skopeo umoci
 
