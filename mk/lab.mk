@@ -13,8 +13,18 @@ $(O)/lab/tsc: guest/kernel/boot-probe.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(GUEST_CC) -static -Os -s -o $@ $<
 
+# Programs that run as a guest's PID 1, and what they boot from.
+LAB_GUESTS := $(addprefix $(O)/tests/lab/,disk-probe)
+$(O)/tests/lab/%: tests/lab/%.c
+	$(call say,MUSLCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(GUEST_CC) $(GUEST_CPPFLAGS) $(GUEST_CFLAGS) $(GUEST_LDFLAGS) -o $@ $<
+$(O)/tests/lab/%.cpio.gz: $(O)/tests/lab/% tools/make-initramfs
+	$(call say,CPIO,$@)
+	$(Q)tools/make-initramfs $< $@
+
 .PHONY: lab lab-parts
-lab-parts: programs kernel demo-image $(LAB_PARTS)
+lab-parts: programs kernel demo-image $(LAB_PARTS) $(LAB_GUESTS) $(LAB_GUESTS:%=%.cpio.gz)
 lab: lab-parts ## a shell in a machine with a working /dev/kvm (emulated: slow, but real)
 	@$(LAB) shell
 .PHONY: check-kvm bench-lab
