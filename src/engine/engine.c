@@ -5,22 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/probe.h"
+#include "engine/kvm.h"
 #include "engine/tcg.h"
 
+#define ENGINE_ELSE_TCG "; use --engine tcg (software emulation)"
+
 /* The best first. */
-static const struct engine_ops *const engines[] = { &engine_tcg, NULL };
+static const struct engine_ops *const engines[] = { &engine_kvm, &engine_tcg, NULL };
 
 const struct engine_ops *const *engine_list(void)
 {
 	return engines;
-}
-
-/* Records why kvm cannot be had in a build without it. */
-static void engine_without_kvm(struct err *why)
-{
-	if (engine_probe_kvm(why) == 0)
-		err_set(why, ENOTSUP, "this build has no kvm engine");
 }
 
 /* Appends "NAME: REASON" to the list @to. */
@@ -37,8 +32,6 @@ static int engine_choose_best(const struct engine_ops **out, char *notice, size_
 	char reasons[ERR_MSG_MAX] = "";
 	struct err why = ERR_INIT;
 
-	engine_without_kvm(&why);
-	engine_add_reason(reasons, sizeof(reasons), "kvm", &why);
 	for (size_t i = 0; engines[i]; i++) {
 		err_clear(&why);
 		if (engines[i]->probe(&why)) {
@@ -67,14 +60,10 @@ int engine_choose(const char *name, const struct engine_ops **out, char *notice,
 		if (strcmp(name, engines[i]->name))
 			continue;
 		if (engines[i]->probe(&why))
-			return err_set(e, why.code, "engine %s: %s", name, err_text(&why));
+			return err_set(e, why.code, "engine %s: %s%s", name, err_text(&why),
+				       strcmp(name, "kvm") ? "" : ENGINE_ELSE_TCG);
 		*out = engines[i];
 		return 0;
-	}
-	if (!strcmp(name, "kvm")) {
-		engine_without_kvm(&why);
-		return err_set(e, why.code, "engine kvm: %s; use --engine tcg (software emulation)",
-			       err_text(&why));
 	}
 	return err_set(e, EINVAL, "engine '%s': use auto, kvm or tcg", name);
 }
