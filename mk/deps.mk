@@ -2,7 +2,7 @@
 # names the Debian package; `make deps` installs all of them.
 
 DEB_BUILD := gcc make pkg-config scdoc libc6-dev linux-libc-dev musl-tools cpio \
-	libjansson-dev libext2fs-dev libarchive-dev libssl-dev libslirp-dev libseccomp-dev
+	libjansson-dev libext2fs-dev libarchive-dev libssl-dev libslirp-dev
 DEB_RUN := qemu-system-x86 e2fsprogs ca-certificates
 DEB_KERNEL := linux-source-6.1 flex bison bc xz-utils patch
 DEB_TEST := libcmocka-dev nodejs clang-14 libclang-rt-14-dev clang-format-14 python3 python3-pytest \
@@ -16,7 +16,6 @@ pkg_check = $(if $(findstring MISSING-PACKAGE,$(1)),$(error missing library: ins
 JANSSON_LIBS = $(call pkg,jansson,libjansson-dev,--libs)
 EXT2FS_LIBS = $(call pkg,ext2fs,libext2fs-dev,--libs) $(call pkg,com_err,libext2fs-dev,--libs)
 ARCHIVE_LIBS = $(call pkg,libarchive,libarchive-dev,--libs) $(call pkg,libcrypto,libssl-dev,--libs)
-SECCOMP_LIBS = $(call pkg,libseccomp,libseccomp-dev,--libs)
 # Not by pkg-config: Debian's slirp.pc requires glib-2.0.pc, whose package
 # libslirp-dev does not pull in and nobody here needs.
 SLIRP_CFLAGS =

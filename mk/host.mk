@@ -44,13 +44,13 @@ MSB_IMAGE := $(PARTS)/msb-image
 MSB_VMM := $(PARTS)/msb-vmm
 
 $(MSB): $(O)/src/cli/main.o $(call floors,cli lib sandbox engine image sys codec base)
-	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(SECCOMP_LIBS))
+	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS))
 
 $(MSB_NET): $(O)/src/net/main.o $(call floors,net sys codec base)
-	$(call link,$(SLIRP_LIBS) $(SECCOMP_LIBS))
+	$(call link,$(SLIRP_LIBS))
 
 $(MSB_IMAGE): $(O)/src/image/main.o $(call floors,image sys codec base)
-	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SECCOMP_LIBS))
+	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS))
 
 # Static: its jail holds no library, and starting it costs no dynamic linking.  The
 # sanitizers need a dynamic program.
@@ -58,7 +58,7 @@ ifeq ($(SAN),)
 $(MSB_VMM): private LDHARDEN := -static-pie -Wl,-z,relro,-z,now
 endif
 $(MSB_VMM): $(O)/src/vmm/main.o $(call floors,vmm sys codec base)
-	$(call link,$(SECCOMP_LIBS))
+	$(call link,)
 
 MSB_LINKS := $(addprefix $(O)/bin/,msx)
 $(MSB_LINKS): $(MSB)

@@ -10,7 +10,7 @@ T ?= 60
 
 # A test links every floor; the archives bring in only what it calls.
 TEST_FLOORS = $(call floors,agent cli lib sandbox engine vmm net image sys codec base)
-TEST_LIBS = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(SECCOMP_LIBS)
+TEST_LIBS = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS)
 
 $(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)
 	$(call say,CC,$<)
@@ -32,7 +32,7 @@ $(O)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRC)
 	$(Q)$(CLANG) $(CPPFLAGS_ALL) -iquote tests -iquote guest $(SLIRP_CFLAGS) -DMSB_VERSION='"fuzz"' -DMSB_LIBDIR='""' \
 		-std=gnu17 -O1 -g -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -ffunction-sections -Wl,--gc-sections -o $@ $< $(FUZZ_LIB_SRC) \
-		-Wl,--as-needed $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(SECCOMP_LIBS)
+		-Wl,--as-needed $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS)
 
 .PHONY: test check check-unit check-fuzz check-e2e fuzz fuzz-bin
 check: programs guest lint $(UNIT_BIN) $(FUZZ_REPLAY) ## unit tests, corpus replay and lint; no VM

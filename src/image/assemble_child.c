@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -26,31 +27,31 @@
 #define OLDEST 946684800 /* 2000-01-01: zip files cannot say less than 1980 */
 
 static const struct jail_syscall assemble_syscalls[] = {
-	{ "read", "the tars" },
-	{ "write", "the layer, reports" },
-	{ "lseek", "libarchive looks whether it can seek" },
-	{ "fstat", "kind of a file" },
-	{ "newfstatat", "the C library's fstat()" },
-	{ "fcntl", "libarchive looks at the mode of a descriptor" },
-	{ "close", "end of the archive" },
-	{ "mmap", "memory" },
-	{ "mremap", "memory" },
-	{ "munmap", "memory" },
-	{ "mprotect", "memory arenas of the C library" },
-	{ "madvise", "memory given back" },
-	{ "brk", "memory" },
-	{ "getrandom", "the tree's hash key, the C library" },
-	{ "sysinfo", "qsort() asks how much memory there is" },
-	{ "futex", "locks of the C library" },
-	{ "clock_gettime", "libarchive, where the vDSO has no clock" },
-	{ "getpid", "abort()" },
-	{ "gettid", "abort()" },
-	{ "tgkill", "abort()" },
-	{ "rt_sigprocmask", "abort()" },
-	{ "rt_sigaction", "abort()" },
-	{ "rt_sigreturn", "return from a signal handler" },
-	{ "exit_group", "the end" },
-	{ NULL, NULL },
+	{ SYS_read, "the tars" },
+	{ SYS_write, "the layer, reports" },
+	{ SYS_lseek, "libarchive looks whether it can seek" },
+	{ SYS_fstat, "kind of a file" },
+	{ SYS_newfstatat, "the C library's fstat()" },
+	{ SYS_fcntl, "libarchive looks at the mode of a descriptor" },
+	{ SYS_close, "end of the archive" },
+	{ SYS_mmap, "memory" },
+	{ SYS_mremap, "memory" },
+	{ SYS_munmap, "memory" },
+	{ SYS_mprotect, "memory arenas of the C library" },
+	{ SYS_madvise, "memory given back" },
+	{ SYS_brk, "memory" },
+	{ SYS_getrandom, "the tree's hash key, the C library" },
+	{ SYS_sysinfo, "qsort() asks how much memory there is" },
+	{ SYS_futex, "locks of the C library" },
+	{ SYS_clock_gettime, "libarchive, where the vDSO has no clock" },
+	{ SYS_getpid, "abort()" },
+	{ SYS_gettid, "abort()" },
+	{ SYS_tgkill, "abort()" },
+	{ SYS_rt_sigprocmask, "abort()" },
+	{ SYS_rt_sigaction, "abort()" },
+	{ SYS_rt_sigreturn, "return from a signal handler" },
+	{ SYS_exit_group, "the end" },
+	{ JAIL_SYSCALL_END },
 };
 
 /* A file whose content goes into a joined one. */

@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define LOW32 0xffffffffull
 
@@ -15,58 +16,60 @@
  */
 const struct jail_syscall net_syscalls[] = {
 	/* The loop. */
-	{ "ppoll", "wait for frames and sockets" },
-	{ "recvfrom", "read frames; libslirp: read a connection" },
-	{ "sendto", "write queued frames; libslirp: send a datagram" },
-	{ "sendmsg", "write a frame and its length at once" },
-	{ "recvmsg", "libslirp: read a datagram" },
-	{ "clock_gettime", "libslirp's clock, where the vDSO has none" },
-	{ "gettimeofday", "as clock_gettime" },
-	{ "restart_syscall", "the kernel goes on after a stop" },
-	{ "rt_sigreturn", "return from the SIGTERM handler" },
+	{ SYS_ppoll, "wait for frames and sockets" },
+	{ SYS_recvfrom, "read frames; libslirp: read a connection" },
+	{ SYS_sendto, "write queued frames; libslirp: send a datagram" },
+	{ SYS_sendmsg, "write a frame and its length at once" },
+	{ SYS_recvmsg, "libslirp: read a datagram" },
+	{ SYS_clock_gettime, "libslirp's clock, where the vDSO has none" },
+	{ SYS_gettimeofday, "as clock_gettime" },
+	{ SYS_restart_syscall, "the kernel goes on after a stop" },
+	{ SYS_rt_sigreturn, "return from the SIGTERM handler" },
 
 	/* Sockets towards the world, made by libslirp for the guest. */
-	{ "socket", "a connection of the guest: IPv4 only", 0, LOW32, AF_INET },
-	{ "socket", "libc: find an interface that resolv.conf names", 0, LOW32, AF_UNIX,
+	{ SYS_socket, "a connection of the guest: IPv4 only", 0, LOW32, AF_INET },
+	{ SYS_socket, "libc: find an interface that resolv.conf names", 0, LOW32, AF_UNIX,
 	  EAFNOSUPPORT },
-	{ "connect", "its destination, after the policy" },
-	{ "bind", "libslirp: the local end of a datagram socket" },
-	{ "setsockopt", "libslirp: SO_REUSEADDR, SO_OOBINLINE, TCP_NODELAY" },
-	{ "getsockopt", "libslirp: the result of a connect" },
-	{ "getsockname", "libslirp: the port that the kernel chose" },
-	{ "getpeername", "libslirp: is the connection up" },
-	{ "shutdown", "half-closed connections" },
-	{ "close", "end of a connection" },
-	{ "read", "resolv.conf" },
-	{ "readv", "libslirp: read into its ring buffer" },
-	{ "writev", "libslirp: write from its ring buffer; abort messages of libc" },
-	{ "write", "the log" },
-	{ "ioctl", "libslirp: how many bytes wait in a datagram socket", 1, LOW32, FIONREAD },
-	{ "ioctl", "libslirp: make a socket non-blocking", 1, LOW32, FIONBIO },
-	{ "ioctl", "libc: as AF_UNIX; IPv4 does without", 1, LOW32, SIOCGIFINDEX, ENODEV },
-	{ "ioctl", "glib: is its warning for a terminal", 1, LOW32, TCGETS, ENOTTY },
-	{ "fcntl", "libslirp: close-on-exec, non-blocking" },
+	{ SYS_connect, "its destination, after the policy" },
+	{ SYS_bind, "libslirp: the local end of a datagram socket" },
+	{ SYS_setsockopt, "libslirp: SO_REUSEADDR, SO_OOBINLINE, TCP_NODELAY" },
+	{ SYS_getsockopt, "libslirp: the result of a connect" },
+	{ SYS_getsockname, "libslirp: the port that the kernel chose" },
+	{ SYS_getpeername, "libslirp: is the connection up" },
+	{ SYS_shutdown, "half-closed connections" },
+	{ SYS_close, "end of a connection" },
+	{ SYS_read, "resolv.conf" },
+	{ SYS_readv, "libslirp: read into its ring buffer" },
+	{ SYS_writev, "libslirp: write from its ring buffer; abort messages of libc" },
+	{ SYS_write, "the log" },
+	{ SYS_ioctl, "libslirp: how many bytes wait in a datagram socket", 1, LOW32, FIONREAD },
+	{ SYS_ioctl, "libslirp: make a socket non-blocking", 1, LOW32, FIONBIO },
+	{ SYS_ioctl, "libc: as AF_UNIX; IPv4 does without", 1, LOW32, SIOCGIFINDEX, ENODEV },
+	{ SYS_ioctl, "glib: is its warning for a terminal", 1, LOW32, TCGETS, ENOTTY },
+	{ SYS_fcntl, "libslirp: close-on-exec, non-blocking" },
 
 	/* DNS: the address of the host's resolver. */
-	{ "openat", "resolv.conf, read-only", 2, O_ACCMODE, O_RDONLY },
-	{ "newfstatat", "has resolv.conf changed" },
-	{ "fstat", "(newfstatat)" },
-	{ "stat", "(newfstatat)" },
+	{ SYS_openat, "resolv.conf, read-only", 2, O_ACCMODE, O_RDONLY },
+	{ SYS_newfstatat, "has resolv.conf changed" },
+	{ SYS_fstat, "(newfstatat)" },
+#ifdef SYS_stat
+	{ SYS_stat, "(newfstatat)" },
+#endif
 
 	/* Memory; none of it executable. */
-	{ "brk", "malloc" },
-	{ "mmap", "malloc", 2, PROT_EXEC, 0 },
-	{ "munmap", "free" },
-	{ "mremap", "realloc" },
-	{ "madvise", "free" },
-	{ "futex", "locks in glib and libc" },
+	{ SYS_brk, "malloc" },
+	{ SYS_mmap, "malloc", 2, PROT_EXEC, 0 },
+	{ SYS_munmap, "free" },
+	{ SYS_mremap, "realloc" },
+	{ SYS_madvise, "free" },
+	{ SYS_futex, "locks in glib and libc" },
 
 	/* The end. */
-	{ "exit_group", "exit" },
-	{ "getpid", "abort: to whom the signal goes" },
-	{ "gettid", "as getpid" },
-	{ "tgkill", "abort on a broken assertion in libslirp" },
-	{ "rt_sigprocmask", "abort" },
-	{ "rt_sigaction", "abort" },
-	{ NULL, NULL },
+	{ SYS_exit_group, "exit" },
+	{ SYS_getpid, "abort: to whom the signal goes" },
+	{ SYS_gettid, "as getpid" },
+	{ SYS_tgkill, "abort on a broken assertion in libslirp" },
+	{ SYS_rt_sigprocmask, "abort" },
+	{ SYS_rt_sigaction, "abort" },
+	{ JAIL_SYSCALL_END },
 };

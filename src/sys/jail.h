@@ -71,9 +71,9 @@ struct jail {
 	unsigned max_processes; /* threads included; 0 = no limit; needs the full jail */
 };
 
-/* One system call that may be made, and why; the list ends with name NULL. */
+/* One system call that may be made, and why. */
 struct jail_syscall {
-	const char *name;
+	int nr; /* SYS_*; JAIL_SYSCALL_END ends a list */
 	const char *reason;
 	/* Applies only where (argument @arg & @mask) == @value; mask 0 = always. */
 	unsigned arg;
@@ -82,15 +82,21 @@ struct jail_syscall {
 	unsigned fail;
 };
 
+#define JAIL_SYSCALL_END -1
+#define JAIL_SYSCALLS_MAX 128
+
 /**
  * jail_seccomp() - install the calling process's seccomp list, for all its threads
- * @allowed:  what it still needs; everything else kills the process
+ * @allowed:  what it still needs; of several entries for one call the first that applies
+ *            counts; everything else kills the process
  * @log_only: development: what is not on the list is logged by the kernel instead
  *
- * Also makes the process undumpable: nobody of the same user may trace it.  A name
- * that this architecture does not have is skipped.  No way back.
+ * Also makes the process undumpable: nobody of the same user may trace it.  No way back.
  */
 int jail_seccomp(const struct jail_syscall *allowed, bool log_only, struct err *e);
+
+/* As jail_seccomp(), for the calling thread alone. */
+int jail_seccomp_thread(const struct jail_syscall *allowed, bool log_only, struct err *e);
 
 /**
  * jail_probe() - can JAIL_FULL be had here?

@@ -9,7 +9,7 @@
  *   runs before that list, for programs that are not ours, and in a reduced jail.
  *
  * Spec
- *   seccomp(2), filter mode: classic BPF over struct seccomp_data.
+ *   seccomp(2), filter mode; the program is made by jail_seccomp.c.
  *
  * Failure
  *   A refused call fails with EPERM, as without the privilege for it, so that a
@@ -17,123 +17,89 @@
  *   its flags are in memory where a filter cannot look; C libraries then use clone.
  *   Another architecture's call kills: its numbers would mean other things.
  */
-#include <linux/audit.h>
-#include <linux/filter.h>
+#include <errno.h>
 #include <linux/seccomp.h>
 #include <sched.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <errno.h>
 
-#include "base/mem.h"
 #include "sys/jail_internal.h"
-
-#if defined(__x86_64__)
-#define JAIL_AUDIT_ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define JAIL_AUDIT_ARCH AUDIT_ARCH_AARCH64
-#else
-#error "jail_filter.c: name the audit architecture of this machine"
-#endif
-
-#define JAIL_X32_BIT 0x40000000u
 
 #define JAIL_CLONE_NEW \
 	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | \
 	 CLONE_NEWCGROUP)
 
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define RETURN(action) BPF_STMT(BPF_RET | BPF_K, (action))
-#define FAIL(code) RETURN(SECCOMP_RET_ERRNO | (code))
-/* The next instruction runs only if the loaded number is @nr. */
-#define IF_CALL(nr) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1)
-#define REFUSE(name) IF_CALL(__NR_##name), FAIL(EPERM)
+#define REFUSE(name, why) \
+	{ \
+		SYS_##name, why, .fail = EPERM \
+	}
 
-/* The kernel remembers calls that always pass, so the length costs nothing. */
-static struct sock_filter jail_floor[] = {
-	LOAD(arch),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, JAIL_AUDIT_ARCH, 1, 0),
-	RETURN(SECCOMP_RET_KILL_PROCESS),
-	LOAD(nr),
-	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, JAIL_X32_BIT, 0, 1),
-	RETURN(SECCOMP_RET_KILL_PROCESS),
-
+/* What is not on the list passes. */
+static const struct jail_syscall jail_floor[] = {
 	/* New namespaces: a new user namespace would bring all capabilities back. */
-	REFUSE(unshare),
-	REFUSE(setns),
-	IF_CALL(__NR_clone3),
-	FAIL(ENOSYS),
+	REFUSE(unshare, "new namespaces"),
+	REFUSE(setns, "new namespaces"),
+	{ SYS_clone3, "its flags cannot be seen", .fail = ENOSYS },
+	{ SYS_clone, "fork", 0, JAIL_CLONE_NEW, 0 },
+	{ SYS_clone, "fork with new namespaces", .fail = EPERM },
 
 	/* Mounts. */
-	REFUSE(mount),
-	REFUSE(umount2),
-	REFUSE(pivot_root),
-	REFUSE(open_tree),
-	REFUSE(move_mount),
-	REFUSE(fsopen),
-	REFUSE(fspick),
-	REFUSE(fsconfig),
-	REFUSE(fsmount),
-	REFUSE(mount_setattr),
-	REFUSE(swapon),
-	REFUSE(swapoff),
-	REFUSE(quotactl),
+	REFUSE(mount, "mounts"),
+	REFUSE(umount2, "mounts"),
+	REFUSE(pivot_root, "mounts"),
+	REFUSE(open_tree, "mounts"),
+	REFUSE(move_mount, "mounts"),
+	REFUSE(fsopen, "mounts"),
+	REFUSE(fspick, "mounts"),
+	REFUSE(fsconfig, "mounts"),
+	REFUSE(fsmount, "mounts"),
+	REFUSE(mount_setattr, "mounts"),
+	REFUSE(swapon, "mounts"),
+	REFUSE(swapoff, "mounts"),
+	REFUSE(quotactl, "mounts"),
 
 	/* Other processes' memory and descriptors. */
-	REFUSE(ptrace),
-	REFUSE(process_vm_readv),
-	REFUSE(process_vm_writev),
-	REFUSE(process_madvise),
-	REFUSE(pidfd_getfd),
-	REFUSE(kcmp),
+	REFUSE(ptrace, "other processes"),
+	REFUSE(process_vm_readv, "other processes"),
+	REFUSE(process_vm_writev, "other processes"),
+	REFUSE(process_madvise, "other processes"),
+	REFUSE(pidfd_getfd, "other processes"),
+	REFUSE(kcmp, "other processes"),
 
 	/* Large parts of the kernel with a history of holes, of no use here. */
-	REFUSE(bpf),
-	REFUSE(perf_event_open),
-	REFUSE(userfaultfd),
-	REFUSE(io_uring_setup),
-	REFUSE(io_uring_enter),
-	REFUSE(io_uring_register),
-	REFUSE(add_key),
-	REFUSE(request_key),
-	REFUSE(keyctl),
-	REFUSE(fanotify_init),
+	REFUSE(bpf, "attack surface"),
+	REFUSE(perf_event_open, "attack surface"),
+	REFUSE(userfaultfd, "attack surface"),
+	REFUSE(io_uring_setup, "attack surface"),
+	REFUSE(io_uring_enter, "attack surface"),
+	REFUSE(io_uring_register, "attack surface"),
+	REFUSE(add_key, "attack surface"),
+	REFUSE(request_key, "attack surface"),
+	REFUSE(keyctl, "attack surface"),
+	REFUSE(fanotify_init, "attack surface"),
 
 	/* Files past their folders' permissions. */
-	REFUSE(name_to_handle_at),
-	REFUSE(open_by_handle_at),
+	REFUSE(name_to_handle_at, "files past permissions"),
+	REFUSE(open_by_handle_at, "files past permissions"),
 
 	/* The machine itself. */
-	REFUSE(init_module),
-	REFUSE(finit_module),
-	REFUSE(delete_module),
-	REFUSE(kexec_load),
-	REFUSE(reboot),
-	REFUSE(settimeofday),
-	REFUSE(clock_settime),
-	REFUSE(clock_adjtime),
-	REFUSE(adjtimex),
-	REFUSE(acct),
-	REFUSE(syslog),
-	REFUSE(sethostname),
-	REFUSE(setdomainname),
-	REFUSE(vhangup),
-
-	/* fork with new namespaces; the flags are the first argument on both machines. */
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone, 0, 3),
-	LOAD(args[0]),
-	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, JAIL_CLONE_NEW, 0, 1),
-	FAIL(EPERM),
-	RETURN(SECCOMP_RET_ALLOW),
+	REFUSE(init_module, "the machine itself"),
+	REFUSE(finit_module, "the machine itself"),
+	REFUSE(delete_module, "the machine itself"),
+	REFUSE(kexec_load, "the machine itself"),
+	REFUSE(reboot, "the machine itself"),
+	REFUSE(settimeofday, "the machine itself"),
+	REFUSE(clock_settime, "the machine itself"),
+	REFUSE(clock_adjtime, "the machine itself"),
+	REFUSE(adjtimex, "the machine itself"),
+	REFUSE(acct, "the machine itself"),
+	REFUSE(syslog, "the machine itself"),
+	REFUSE(sethostname, "the machine itself"),
+	REFUSE(setdomainname, "the machine itself"),
+	REFUSE(vhangup, "the machine itself"),
+	{ JAIL_SYSCALL_END },
 };
 
 int jail_filter_install(void)
 {
-	struct sock_fprog prog = {
-		.len = (unsigned short)ARRAY_SIZE(jail_floor),
-		.filter = jail_floor,
-	};
-
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0);
+	return jail_filter_load(jail_floor, SECCOMP_RET_ALLOW, 0, NULL);
 }

@@ -4,9 +4,21 @@
 
 /* What child.c needs of the jail; nobody else includes this. */
 
+#include <linux/audit.h>
+#include <linux/filter.h>
 #include <sys/types.h>
 
 #include "sys/jail.h"
+
+/* Whose system call numbers a filter knows; another ABI's must not pass. */
+#if defined(__x86_64__)
+#define JAIL_AUDIT_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define JAIL_AUDIT_ARCH AUDIT_ARCH_AARCH64
+#else
+#error "jail_internal.h: name the audit architecture of this machine"
+#endif
+#define JAIL_X32_BIT 0x40000000u /* of x86-64's numbers; on others there are none so high */
 
 /* Steps of a start in the child; the name of each is in child_stage_text(). */
 enum child_stage {
@@ -53,6 +65,23 @@ int jail_map_ids(pid_t pid, struct err *e);
  * Between fork and exec: system calls only.  Return: 0 or -1 with *f filled.
  */
 int jail_enter(const struct jail *j, struct child_fault *f);
+
+/* Instructions of the longest filter: of each entry with its search, and what is before. */
+#define JAIL_FILTER_MAX (JAIL_SYSCALLS_MAX * 12 + 8)
+
+/*
+ * Builds a filter into @code, JAIL_FILTER_MAX instructions: what it answers to the calls of
+ * @list, and @otherwise to all others.  Return: its length, or a negative errno.
+ */
+int jail_filter_build(const struct jail_syscall *list, uint32_t otherwise, struct sock_filter *code,
+		      struct err *e);
+
+/*
+ * Installs a filter: @list, and @otherwise (SECCOMP_RET_*) for the calls that are not on it.
+ * @flags: of seccomp(2).  System calls only.  Needs no_new_privs.
+ */
+int jail_filter_load(const struct jail_syscall *list, uint32_t otherwise, unsigned flags,
+		     struct err *e);
 
 /* Child: refuses the system calls that no jailed program needs; after no_new_privs. */
 int jail_filter_install(void);
