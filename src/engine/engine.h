@@ -51,7 +51,32 @@ struct engine_vm_desc {
 	int port_fds[ENGINE_PORT_COUNT]; /* stream sockets, by enum engine_port */
 	int net_fd; /* stream socket to msb-net; -1 = no NIC */
 	int log_fd; /* stdout and stderr of the VM process */
+	/*
+	 * SOCK_SEQPACKET socket for what the engine is asked to do with the running VM; the
+	 * supervisor keeps the other end.  -1 = nothing will be asked.
+	 */
+	int control_fd;
 	enum jail_mode jail;
+};
+
+/*
+ * A machine as two files (docs/snapshots.md): regular files or memfds.  For writing: empty
+ * and writable.  For restoring: memory_fd read-only, or sealed against writing.
+ */
+struct engine_snapshot {
+	int state_fd, memory_fd;
+};
+
+#define ENGINE_TEXT_MAX 512
+
+enum engine_event_kind { ENGINE_EVENT_DONE, ENGINE_EVENT_ENDED };
+
+/* What an engine tells over the control socket. */
+struct engine_event {
+	enum engine_event_kind kind;
+	uint32_t id; /* DONE: of the request */
+	int code; /* DONE: 0 or a positive errno; ENDED: 0 if the guest wanted it, else EIO */
+	char text[ENGINE_TEXT_MAX]; /* the reason, one line; "" for none */
 };
 
 struct engine_ops {
@@ -69,7 +94,45 @@ struct engine_ops {
 	 * has been executed; its end is seen at out->pidfd.
 	 */
 	int (*start)(const struct engine_vm_desc *desc, struct child *out, struct err *e);
+
+	/*
+	 * As start, but the VM goes on where the snapshot was taken: kernel and initramfs of
+	 * @desc are not used, all else has to be as it was then, the content of the disks
+	 * included.  A snapshot that does not fit ends the VM process with the reason.  The
+	 * guest's clock stood still; the agent takes a new HELLO on each port.
+	 */
+	int (*restore)(const struct engine_vm_desc *desc, const struct engine_snapshot *from,
+		       struct child *out, struct err *e);
+
+	/*
+	 * Requests over @control, the supervisor's end of desc->control_fd.  They only send,
+	 * and never block: -EAGAIN if the VM process does not read.  The answer is an event
+	 * with the same @id, which is the caller's choice.
+	 *
+	 * pause: afterwards nothing of the VM changes, neither registers, memory nor disks.
+	 * resume: it goes on.  snapshot: of a paused VM; the descriptors stay the caller's,
+	 * who syncs the files if they are to outlive a power loss.  The network and the
+	 * agent's sockets are not part of a snapshot.
+	 */
+	int (*pause)(int control, uint32_t id, struct err *e);
+	int (*resume)(int control, uint32_t id, struct err *e);
+	int (*snapshot)(int control, uint32_t id, const struct engine_snapshot *to, struct err *e);
+
+	/*
+	 * The next event, without blocking: call it when @control is readable.  Return: 1 and
+	 * *@out; 0 = none yet; -EPIPE = the VM process is gone; another negative errno if
+	 * what came is no event, after which the VM process is not to be trusted.
+	 */
+	int (*event)(int control, struct engine_event *out, struct err *e);
 };
+
+/*
+ * Waits until request @id is answered, at most @timeout_ms: for callers without a loop.
+ * Return: 0; the request's error; -ETIMEDOUT; -EPIPE if the VM ended meanwhile, with the
+ * reason.
+ */
+int engine_await(const struct engine_ops *ops, int control, uint32_t id, unsigned timeout_ms,
+		 struct err *e);
 
 #define ENGINE_NOTICE_MAX 512
 

@@ -23,7 +23,9 @@
 #include <sys/utsname.h>
 
 #include "base/mem.h"
+#include "codec/snapshot.h"
 #include "engine/args.h"
+#include "engine/kvm_control.h"
 #include "engine/probe.h"
 #include "sys/parts.h"
 
@@ -68,6 +70,14 @@ static void kvm_add_devices(struct engine_args *a, const struct engine_vm_desc *
 	}
 }
 
+/* The largest file that msb-vmm may write: a disk, or a snapshot if it can be asked for one. */
+static uint64_t kvm_file_limit(const struct engine_vm_desc *d)
+{
+	uint64_t disks = engine_file_limit(d), memory = d->memory_bytes + SNAPSHOT_TRAILER_SIZE;
+
+	return d->control_fd >= 0 && memory > disks ? memory : disks;
+}
+
 static int kvm_spawn(struct engine_args *a, const struct engine_vm_desc *d, struct child *out,
 		     struct err *e)
 {
@@ -81,7 +91,7 @@ static int kvm_spawn(struct engine_args *a, const struct engine_vm_desc *d, stru
 		.mode = d->jail,
 		.binds = binds,
 		.n_binds = ARRAY_SIZE(binds),
-		.max_file_bytes = engine_file_limit(d),
+		.max_file_bytes = kvm_file_limit(d),
 		.max_fds = 128, /* 3 a device and queue, one a CPU */
 		.max_processes = 4 + d->cpus, /* threads: I/O, disks, one a CPU */
 	};
@@ -98,41 +108,80 @@ static int kvm_spawn(struct engine_args *a, const struct engine_vm_desc *d, stru
 	return child_spawn(&spec, out, e);
 }
 
+/* What a VM begins with: a kernel. */
+static void kvm_add_kernel(struct engine_args *a, int kernel_fd, int initramfs_fd)
+{
+	engine_arg(a, "--kernel-fd");
+	engine_arg(a, "%d", engine_arg_fd(a, kernel_fd));
+	engine_arg(a, "--initramfs-fd");
+	engine_arg(a, "%d", engine_arg_fd(a, initramfs_fd));
+	engine_arg(a, "--cmdline");
+	engine_arg(a, "%s", kvm_cmdline);
+}
+
+/* Or a snapshot. */
+static void kvm_add_snapshot(struct engine_args *a, const struct engine_snapshot *from)
+{
+	engine_arg(a, "--restore-state-fd");
+	engine_arg(a, "%d", engine_arg_fd(a, from->state_fd));
+	engine_arg(a, "--restore-memory-fd");
+	engine_arg(a, "%d", engine_arg_fd(a, from->memory_fd));
+}
+
+/* Everything else. */
+static int kvm_launch(struct engine_args *a, const struct engine_vm_desc *d, struct child *out,
+		      struct err *e)
+{
+	auto_close int kvm_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (kvm_fd < 0)
+		return err_errno(e, errno, KVM_DEVICE);
+	engine_arg(a, "--name");
+	engine_arg(a, "%s", d->name);
+	engine_arg(a, "--kvm-fd");
+	engine_arg(a, "%d", engine_arg_fd(a, kvm_fd));
+	engine_arg(a, "--cpus");
+	engine_arg(a, "%u", d->cpus);
+	engine_arg(a, "--memory");
+	engine_arg(a, "%llu", (unsigned long long)d->memory_bytes);
+	if (d->control_fd >= 0) {
+		engine_arg(a, "--control-fd");
+		engine_arg(a, "%d", engine_arg_fd(a, d->control_fd));
+	}
+	kvm_add_devices(a, d);
+	engine_args_log(a, d->log_fd);
+	if (a->failed)
+		return err_set(e, ENOMEM, "msb-vmm's arguments");
+	return kvm_spawn(a, d, out, e);
+}
+
 static int kvm_start(const struct engine_vm_desc *d, struct child *out, struct err *e)
 {
-	auto_close int kvm_fd = -1, kernel_fd = -1, initramfs_fd = -1;
+	auto_close int kernel_fd = -1, initramfs_fd = -1;
 	struct engine_args a = { .n = 0 };
 	int rc;
 
-	kvm_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
-	if (kvm_fd < 0)
-		return err_errno(e, errno, KVM_DEVICE);
 	if ((rc = kvm_open(d->kernel, "guest kernel", &kernel_fd, e)) ||
 	    (rc = kvm_open(d->initramfs, "guest initramfs", &initramfs_fd, e)))
 		return rc;
 	engine_arg(&a, "msb-vmm");
-	engine_arg(&a, "--name");
-	engine_arg(&a, "%s", d->name);
-	engine_arg(&a, "--kvm-fd");
-	engine_arg(&a, "%d", engine_arg_fd(&a, kvm_fd));
-	engine_arg(&a, "--cpus");
-	engine_arg(&a, "%u", d->cpus);
-	engine_arg(&a, "--memory");
-	engine_arg(&a, "%llu", (unsigned long long)d->memory_bytes);
-	engine_arg(&a, "--kernel-fd");
-	engine_arg(&a, "%d", engine_arg_fd(&a, kernel_fd));
-	engine_arg(&a, "--initramfs-fd");
-	engine_arg(&a, "%d", engine_arg_fd(&a, initramfs_fd));
-	engine_arg(&a, "--cmdline");
-	engine_arg(&a, "%s", kvm_cmdline);
-	kvm_add_devices(&a, d);
-	engine_args_log(&a, d->log_fd);
-	if (a.failed)
-		rc = err_set(e, ENOMEM, "msb-vmm's arguments");
-	else
-		rc = kvm_spawn(&a, d, out, e);
+	kvm_add_kernel(&a, kernel_fd, initramfs_fd);
+	rc = kvm_launch(&a, d, out, e);
 	engine_args_free(&a);
 	return rc ? err_wrap(e, "cannot start the VM (msb-vmm)") : 0;
+}
+
+static int kvm_restore(const struct engine_vm_desc *d, const struct engine_snapshot *from,
+		       struct child *out, struct err *e)
+{
+	struct engine_args a = { .n = 0 };
+	int rc;
+
+	engine_arg(&a, "msb-vmm");
+	kvm_add_snapshot(&a, from);
+	rc = kvm_launch(&a, d, out, e);
+	engine_args_free(&a);
+	return rc ? err_wrap(e, "cannot restore the VM (msb-vmm)") : 0;
 }
 
 static int kvm_version(char *to, size_t size, struct err *e)
@@ -156,4 +205,9 @@ const struct engine_ops engine_kvm = {
 	.probe = engine_probe_kvm,
 	.version = kvm_version,
 	.start = kvm_start,
+	.restore = kvm_restore,
+	.pause = kvm_control_pause,
+	.resume = kvm_control_resume,
+	.snapshot = kvm_control_snapshot,
+	.event = kvm_control_event,
 };

@@ -292,10 +292,53 @@ static int tcg_version(char *to, size_t size, struct err *e)
 	return 0;
 }
 
+/* ---- what comes with templates: QEMU's own way to freeze a machine ---- */
+
+static int tcg_no_freezing(struct err *e)
+{
+	return err_set(
+		e, ENOTSUP,
+		"engine tcg cannot pause a VM or take a snapshot of it yet: use --engine kvm");
+}
+
+static int tcg_restore(const struct engine_vm_desc *d, const struct engine_snapshot *from,
+		       struct child *out, struct err *e)
+{
+	(void)d;
+	(void)from;
+	(void)out;
+	return tcg_no_freezing(e);
+}
+
+static int tcg_request(int control, uint32_t id, struct err *e)
+{
+	(void)control;
+	(void)id;
+	return tcg_no_freezing(e);
+}
+
+static int tcg_snapshot(int control, uint32_t id, const struct engine_snapshot *to, struct err *e)
+{
+	(void)to;
+	return tcg_request(control, id, e);
+}
+
+static int tcg_event(int control, struct engine_event *out, struct err *e)
+{
+	(void)control;
+	(void)out;
+	return tcg_no_freezing(e);
+}
+
 const struct engine_ops engine_tcg = {
 	.name = "tcg",
 	.isolation = "emulated",
 	.probe = tcg_probe,
 	.version = tcg_version,
 	.start = tcg_start,
+	.restore = tcg_restore,
+	.pause = tcg_request,
+	.resume = tcg_request,
+	.snapshot = tcg_snapshot,
+	.event = tcg_event,
 };

@@ -209,6 +209,7 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 		.port_fds = { [ENGINE_PORT_CTL] = ctl_fd, [ENGINE_PORT_BULK] = bulk_fd },
 		.net_fd = net_fd,
 		.log_fd = log_fd,
+		.control_fd = -1,
 		.jail = start_jail_mode(s),
 	};
 	s->started_ns = loop_now_ns();
