@@ -2,7 +2,8 @@
 /*
  * Every virtio device, under a driver that writes its registers and its memory as it
  * likes.  The input chooses the device, perhaps a proper start, and is then a script of
- * register accesses, kicks, writes to RAM, turns of the loop, and snapshots.
+ * register accesses, kicks, writes to RAM, turns of the loop, traffic at the host's end of
+ * the device's sockets, and snapshots.
  *
  * RAM is two slots, each an allocation of its own, so that a sanitizer sees a byte read or
  * written beside it.
@@ -11,19 +12,27 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "base/checked.h"
 #include "base/mem.h"
 #include "sys/loop.h"
 #include "unit/virtio_driver.h"
 #include "vmm/virtio/balloon.h"
+#include "vmm/virtio/blk.h"
+#include "vmm/virtio/console.h"
+#include "vmm/virtio/disk_worker.h"
+#include "vmm/virtio/net.h"
 #include "vmm/virtio/rng.h"
 #include "vmm/virtio/vdev.h"
 
 #define SLOT 65536u
 #define QUEUE_BASE 0x1000u
-#define QUEUE_STEP 0x1000u
+#define QUEUE_STEP 0x400u
 #define QUEUE_SIZE 16u
+#define DISK_BYTES 65536
+#define PEERS 3u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -61,10 +70,69 @@ static uint64_t input_address(struct input *in)
 
 static struct memory ram;
 static struct loop *loop;
+static struct disk_worker *worker;
+static int disk = -1;
 
-static int (*const makers[])(struct vdev **, const struct memory *, struct loop *, struct err *) = {
-	rng_create,
-	balloon_create,
+/* A device, and the host's ends of its sockets. */
+struct box {
+	unsigned which;
+	struct vdev *d;
+	int peer[PEERS]; /* -1 = none */
+};
+
+static int box_socket(struct box *b, unsigned i)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair))
+		abort();
+	b->peer[i] = pair[0];
+	return pair[1];
+}
+
+static int box_rng(struct box *b)
+{
+	return rng_create(&b->d, &ram, loop, NULL);
+}
+
+static int box_balloon(struct box *b)
+{
+	return balloon_create(&b->d, &ram, loop, NULL);
+}
+
+static int box_blk(struct box *b)
+{
+	const struct blk_config c = { .name = "blk", .serial = "upper", .fd = dup(disk) };
+
+	return blk_create(&b->d, &c, &ram, loop, worker, NULL);
+}
+
+static int box_console(struct box *b)
+{
+	const struct console_config c = {
+		.name = "console",
+		.n_ports = PEERS,
+		.ports = { { .fd = box_socket(b, 0) },
+			   { .fd = box_socket(b, 1), .name = "agent.ctl" },
+			   { .fd = box_socket(b, 2), .name = "agent.bulk" } },
+	};
+
+	return console_create(&b->d, &c, &ram, loop, NULL);
+}
+
+static int box_net(struct box *b)
+{
+	const struct net_config c = {
+		.name = "net",
+		.fd = box_socket(b, 0),
+		.mac = { 2, 0, 0, 0, 0, 1 },
+	};
+
+	return net_create(&b->d, &c, &ram, loop, NULL);
+}
+
+static int (*const makers[])(struct box *) = {
+	box_rng, box_balloon, box_blk, box_console, box_net,
 };
 
 static void setup(void)
@@ -78,18 +146,63 @@ static void setup(void)
 	ram.slots[1].gpa = MEMORY_HOLE_END;
 	ram.n_slots = 2;
 	ram.bytes = 2 * SLOT;
-	if (!loop && loop_create(&loop, NULL))
-		abort();
 	log_set_level(LOG_ERR);
+	if (!loop) {
+		disk = memfd_create("disk", MFD_CLOEXEC);
+		if (disk < 0 || loop_create(&loop, NULL) || disk_worker_create(&worker, loop, NULL))
+			abort();
+	}
+	/* The same disk for every input. */
+	if (ftruncate(disk, 0) || ftruncate(disk, DISK_BYTES))
+		abort();
 }
 
-static struct vdev *make(unsigned which)
+static void box_create(struct box *b, unsigned which)
 {
-	struct vdev *d;
-
-	if (makers[which](&d, &ram, loop, NULL))
+	b->which = which;
+	for (unsigned i = 0; i < PEERS; i++)
+		b->peer[i] = -1;
+	if (makers[which](b))
 		abort();
-	return d;
+}
+
+static void box_destroy(struct box *b)
+{
+	/* As the machine does it: no request is left when a device goes. */
+	drv_write(b->d, DRV_STATUS, 0);
+	assert(!b->d->status && !b->d->queues[0].enabled);
+	b->d->ops->destroy(b->d);
+	for (unsigned i = 0; i < PEERS; i++)
+		close_fd(&b->peer[i]);
+}
+
+/* The host's side of a socket: sends, takes what there is, or goes away. */
+static void box_traffic(struct box *b, struct input *in)
+{
+	unsigned op = (unsigned)input_get(in, 1);
+	int *fd = &b->peer[op % PEERS];
+	size_t len = input_get(in, 1);
+	const uint8_t *p = input_bytes(in, &len);
+	static char sink[65536];
+
+	if (*fd < 0)
+		return;
+	switch (op / PEERS % 8) {
+	case 0:
+		close_fd(fd);
+		break;
+	case 1:
+		shutdown(*fd, SHUT_WR);
+		break;
+	case 2:
+	case 3:
+		while (recv(*fd, sink, sizeof(sink), MSG_DONTWAIT) > 0)
+			;
+		break;
+	default:
+		(void)!send(*fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		break;
+	}
 }
 
 /* What holds for a device whatever its driver did. */
@@ -141,41 +254,43 @@ static void offer(struct drv_queue *dq, struct input *in)
 }
 
 /* A state that was saved can be loaded, and is the same then. */
-static void snapshot(struct vdev *d, unsigned which)
+static void snapshot(struct box *b)
 {
-	struct vdev *copy = make(which);
+	struct box copy;
 	struct buf first, second;
 
+	box_create(&copy, b->which);
 	buf_init(&first, 0);
 	buf_init(&second, 0);
-	vdev_drain(d);
-	if (vdev_save(d, &first) || vdev_load(copy, buf_data(&first), buf_len(&first), NULL) ||
-	    vdev_save(copy, &second))
+	vdev_drain(b->d);
+	if (vdev_save(b->d, &first) || vdev_load(copy.d, buf_data(&first), buf_len(&first), NULL) ||
+	    vdev_save(copy.d, &second))
 		abort();
 	assert(buf_len(&first) == buf_len(&second));
 	assert(!memcmp(buf_data(&first), buf_data(&second), buf_len(&first)));
-	copy->ops->destroy(copy);
-	vdev_undrain(d);
+	box_destroy(&copy);
+	vdev_undrain(b->d);
 	buf_fini(&first);
 	buf_fini(&second);
 }
 
-/* A device that goes on from a state that nobody saved. */
-static struct vdev *load(struct vdev *d, unsigned which, struct input *in)
+/* The box goes on from a state that nobody saved, if the device takes it. */
+static void load(struct box *b, struct input *in)
 {
-	struct vdev *fresh = make(which);
 	size_t len = input_get(in, 2);
 	const uint8_t *p = input_bytes(in, &len);
+	struct box fresh;
 
-	if (vdev_load(fresh, p, len, NULL)) {
-		check(fresh);
-		assert(!fresh->status);
-		fresh->ops->destroy(fresh);
-		return d;
+	box_create(&fresh, b->which);
+	if (vdev_load(fresh.d, p, len, NULL)) {
+		check(fresh.d);
+		assert(!fresh.d->status);
+		box_destroy(&fresh);
+		return;
 	}
-	d->ops->destroy(d);
-	vdev_undrain(fresh);
-	return fresh;
+	box_destroy(b);
+	*b = fresh;
+	vdev_undrain(b->d);
 }
 
 static void access_register(struct vdev *d, struct input *in, bool write)
@@ -194,72 +309,77 @@ static void access_register(struct vdev *d, struct input *in, bool write)
 	}
 }
 
+/* One step of the script. */
+static void step(struct box *b, struct drv_queue *dq, struct input *in)
+{
+	unsigned op = (unsigned)input_get(in, 1) % 12, n;
+	const uint8_t *p;
+	uint64_t at;
+	size_t len;
+
+	switch (op) {
+	case 0:
+	case 1:
+		access_register(b->d, in, op);
+		break;
+	case 2:
+		at = input_get(in, 1) % 64 * 4;
+		drv_write(b->d, (unsigned)at, (uint32_t)input_get(in, 4));
+		break;
+	case 3:
+		vdev_kick(b->d, (unsigned)input_get(in, 1));
+		break;
+	case 4:
+		at = input_address(in);
+		len = input_get(in, 1);
+		p = input_bytes(in, &len);
+		if (memory_at(&ram, at, len))
+			memcpy(memory_at(&ram, at, len), p, len);
+		break;
+	case 5:
+	case 6:
+		n = (unsigned)input_get(in, 1) % b->d->n_queues;
+		if (!dq[n].size)
+			break;
+		offer(&dq[n], in);
+		if (op == 6)
+			vdev_kick(b->d, n);
+		break;
+	case 7:
+		loop_run_once(loop, 0);
+		break;
+	case 8:
+		snapshot(b);
+		break;
+	case 9:
+		load(b, in);
+		break;
+	case 10:
+		start(b->d, dq, input_get(in, 8));
+		break;
+	default:
+		box_traffic(b, in);
+		break;
+	}
+	check(b->d);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct drv_queue dq[VDEV_QUEUES_MAX];
 	struct input in = { data, size };
-	unsigned which;
-	struct vdev *d;
+	struct box box;
 
 	setup();
 	memset(dq, 0, sizeof(dq));
-	which = (unsigned)input_get(&in, 1) % ARRAY_SIZE(makers);
-	d = make(which);
+	box_create(&box, (unsigned)input_get(&in, 1) % ARRAY_SIZE(makers));
 	if (input_get(&in, 1) & 1)
-		start(d, dq, input_get(&in, 8));
-	for (unsigned i = 0; i < 1024 && in.left; i++) {
-		unsigned op = (unsigned)input_get(&in, 1), n;
-		const uint8_t *p;
-		uint64_t at;
-		size_t len;
-
-		switch (op % 11) {
-		case 0:
-			access_register(d, &in, false);
-			break;
-		case 1:
-			access_register(d, &in, true);
-			break;
-		case 2:
-			at = input_get(&in, 1) % 64 * 4;
-			drv_write(d, (unsigned)at, (uint32_t)input_get(&in, 4));
-			break;
-		case 3:
-			vdev_kick(d, (unsigned)input_get(&in, 1));
-			break;
-		case 4:
-			at = input_address(&in);
-			len = input_get(&in, 1);
-			p = input_bytes(&in, &len);
-			if (memory_at(&ram, at, len))
-				memcpy(memory_at(&ram, at, len), p, len);
-			break;
-		case 5:
-		case 6:
-			n = (unsigned)input_get(&in, 1) % d->n_queues;
-			if (!dq[n].size)
-				break;
-			offer(&dq[n], &in);
-			if (op % 11 == 6)
-				vdev_kick(d, n);
-			break;
-		case 7:
-			loop_run_once(loop, 0);
-			break;
-		case 8:
-			snapshot(d, which);
-			break;
-		case 9:
-			d = load(d, which, &in);
-			break;
-		default:
-			start(d, dq, input_get(&in, 8));
-			break;
-		}
-		check(d);
-	}
-	drv_write(d, DRV_STATUS, 0);
-	assert(!d->status && !d->queues[0].enabled);
-	d->ops->destroy(d);
+		start(box.d, dq, input_get(&in, 8));
+	/* At most: an input is a script, not a day's work. */
+	for (unsigned i = 0; i < 1024 && in.left; i++)
+		step(&box, dq, &in);
+	box_destroy(&box);
+	/* What the loop was still to do for the device, it must not do now. */
+	loop_run_once(loop, 0);
 	return 0;
 }
