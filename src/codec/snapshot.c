@@ -237,8 +237,10 @@ int snapshot_encode(struct snapshot *s, struct buf *out, struct err *e)
 	/* The first byte has not moved inside the buffer, but the buffer may have. */
 	encode_header(s, out->mem + out->start, buf_len(out), sections);
 	rc = snapshot_decode(buf_data(out), buf_len(out), &check, e);
-	if (rc)
-		return err_wrap(e, "this machine cannot be described");
+	if (rc) {
+		err_wrap(e, "this machine cannot be described");
+		return rc;
+	}
 	s->checksum = check.checksum;
 	return 0;
 }

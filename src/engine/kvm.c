@@ -168,7 +168,9 @@ static int kvm_start(const struct engine_vm_desc *d, struct child *out, struct e
 	kvm_add_kernel(&a, kernel_fd, initramfs_fd);
 	rc = kvm_launch(&a, d, out, e);
 	engine_args_free(&a);
-	return rc ? err_wrap(e, "cannot start the VM (msb-vmm)") : 0;
+	if (rc)
+		err_wrap(e, "cannot start the VM (msb-vmm)");
+	return rc;
 }
 
 static int kvm_restore(const struct engine_vm_desc *d, const struct engine_snapshot *from,
@@ -181,7 +183,9 @@ static int kvm_restore(const struct engine_vm_desc *d, const struct engine_snaps
 	kvm_add_snapshot(&a, from);
 	rc = kvm_launch(&a, d, out, e);
 	engine_args_free(&a);
-	return rc ? err_wrap(e, "cannot restore the VM (msb-vmm)") : 0;
+	if (rc)
+		err_wrap(e, "cannot restore the VM (msb-vmm)");
+	return rc;
 }
 
 static int kvm_version(char *to, size_t size, struct err *e)

@@ -48,10 +48,11 @@ static int kvm_control_send(int control, uint16_t type, uint32_t id, const int *
 		h->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
 		memcpy(CMSG_DATA(h), fds, sizeof(int) * n_fds);
 	}
-	if (sendmsg(control, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return err_errno(e, errno, "cannot ask the VM (msb-vmm) to %s",
-				 vmm_control_type_name(type));
-	return 0;
+	if (sendmsg(control, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	/* ECONNRESET: it has gone with packets unread. */
+	return err_errno(e, errno == ECONNRESET ? EPIPE : errno,
+			 "cannot ask the VM (msb-vmm) to %s", vmm_control_type_name(type));
 }
 
 int kvm_control_pause(int control, uint32_t id, struct err *e)
@@ -84,8 +85,10 @@ int kvm_control_event(int control, struct engine_event *out, struct err *e)
 	if (n <= 0)
 		return err_set(e, EPIPE, "the VM process (msb-vmm) is gone");
 	rc = vmm_control_decode(packet, (size_t)n, &m, e);
-	if (rc)
-		return err_wrap(e, "msb-vmm");
+	if (rc) {
+		err_wrap(e, "msb-vmm");
+		return rc;
+	}
 	if (vmm_control_is_request(m.type))
 		return err_set(e, EPROTO, "msb-vmm sent a request (%s)",
 			       vmm_control_type_name(m.type));
