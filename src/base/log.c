@@ -28,6 +28,8 @@ void log_init(int fd, enum log_level level, const char *ident)
 	log_state.fd = fd;
 	log_state.level = level;
 	snprintf(log_state.ident, sizeof(log_state.ident), "%s", ident);
+	/* libc looks for a time zone file once: before a seccomp list forbids it. */
+	tzset();
 }
 
 void log_set_level(enum log_level level)

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -196,8 +195,6 @@ int main(int argc, char **argv)
 	}
 	snprintf(ident, sizeof(ident), "net/%s", o.name);
 	log_init(STDERR_FILENO, o.level, ident);
-	/* libc looks for a time zone file once: let it be now. */
-	tzset();
 	if (main_serve(&o, &e) < 0) {
 		log_err("event=failed detail=\"%s\"", err_text(&e));
 		return 1;

@@ -30,8 +30,11 @@ static int devices_add_disk(struct vm *vm, const struct options_disk *d, struct 
 	int rc = 0;
 
 	snprintf(name, sizeof(name), "blk.%s", d->serial);
-	if (!vm->disk_worker)
+	if (!vm->disk_worker) {
 		rc = disk_worker_create(&vm->disk_worker, vm->loop, e);
+		if (!rc)
+			disk_worker_confine(vm->disk_worker, vm->cfg.seccomp_log);
+	}
 	if (!rc)
 		rc = blk_create(&dev, &cfg, &vm->memory, vm->loop, vm->disk_worker, e);
 	return rc ? rc : vm_add_device(vm, dev, e);

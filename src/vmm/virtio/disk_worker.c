@@ -53,7 +53,9 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/log.h"
 #include "sys/loop.h"
+#include "vmm/confine.h"
 
 #define DISK_STACK (64u * 1024)
 #define DISK_ZEROES (64u * 1024)
@@ -69,6 +71,7 @@ struct disk_worker {
 	unsigned waiters; /* on `done` */
 	bool told; /* the I/O thread has a wake-up that it did not read yet */
 	bool stop;
+	bool confine, confine_log; /* the thread has to confine itself, so */
 	int event_fd;
 	struct loop_watch watch;
 };
@@ -197,9 +200,23 @@ static void disk_worker_wake_loop(struct disk_worker *w)
 		return;
 }
 
+/* With the lock held.  Return: 0, or what requests fail with: an open thread serves none. */
+static int disk_worker_confine_thread(struct disk_worker *w)
+{
+	struct err e = ERR_INIT;
+	int rc;
+
+	w->confine = false;
+	rc = vmm_confine_disk(w->confine_log, &e);
+	if (rc)
+		log_err("event=confine-failed thread=disk reason=\"%s\"", err_text(&e));
+	return rc;
+}
+
 static void *disk_worker_main(void *arg)
 {
 	struct disk_worker *w = arg;
+	int refused = 0;
 
 	pthread_setname_np(pthread_self(), "disk");
 	pthread_mutex_lock(&w->lock);
@@ -209,16 +226,20 @@ static void *disk_worker_main(void *arg)
 		bool tell;
 		int rc;
 
-		while (list_empty(&w->queue) && !w->stop)
+		while (list_empty(&w->queue) && !w->stop && !w->confine)
 			pthread_cond_wait(&w->work, &w->lock);
 		if (w->stop)
 			break;
+		if (w->confine) {
+			refused = disk_worker_confine_thread(w);
+			continue;
+		}
 		r = list_entry(w->queue.next, struct disk_request, link);
 		list_remove(&r->link);
 		w->running = c = r->client;
 		pthread_mutex_unlock(&w->lock);
 
-		rc = disk_request_run(r);
+		rc = refused ? refused : disk_request_run(r);
 
 		pthread_mutex_lock(&w->lock);
 		r->result = rc;
@@ -324,6 +345,15 @@ int disk_worker_create(struct disk_worker **out, struct loop *loop, struct err *
 	take_fd(&fd);
 	*out = take_ptr(&w);
 	return 0;
+}
+
+void disk_worker_confine(struct disk_worker *w, bool log_only)
+{
+	pthread_mutex_lock(&w->lock);
+	w->confine = true;
+	w->confine_log = log_only;
+	pthread_cond_signal(&w->work);
+	pthread_mutex_unlock(&w->lock);
 }
 
 void disk_worker_destroy(struct disk_worker *w)

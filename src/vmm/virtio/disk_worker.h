@@ -58,6 +58,12 @@ struct disk_client {
 /* @loop: of the I/O thread; outlives the worker. */
 int disk_worker_create(struct disk_worker **out, struct loop *loop, struct err *e);
 
+/*
+ * Has the thread confine itself (vmm/confine.h) before it serves the next request; if it
+ * cannot, each request fails.  Before the guest runs.
+ */
+void disk_worker_confine(struct disk_worker *w, bool log_only);
+
 /* Ends the thread.  No client may have a request left (disk_client_cancel()). */
 void disk_worker_destroy(struct disk_worker *w);
 
