@@ -64,7 +64,7 @@ MSB_LINKS := $(addprefix $(O)/bin/,msx)
 $(MSB_LINKS): $(MSB)
 	$(Q)ln -sf msb $@
 
-PROGRAMS := $(MSB) $(MSB_NET) $(MSB_IMAGE)
+PROGRAMS := $(MSB) $(MSB_NET) $(MSB_IMAGE) $(MSB_VMM)
 .PHONY: programs
 programs: $(PROGRAMS) $(MSB_LINKS) $(PARTS)/recipes $(PARTS)/initramfs.cpio.gz $(PARTS)/vmlinux
 

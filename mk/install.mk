@@ -4,7 +4,7 @@
 BINDIR := $(DESTDIR)$(PREFIX)/bin
 PARTSDIR := $(DESTDIR)$(PREFIX)/lib/microsandbox
 MANDIR := $(DESTDIR)$(PREFIX)/share/man
-INSTALL_PARTS := msb-net msb-image
+INSTALL_PARTS := msb-net msb-image msb-vmm
 
 .PHONY: install uninstall
 install: all kernel ## install to PREFIX (DESTDIR is put before it)
