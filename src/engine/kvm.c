@@ -25,11 +25,11 @@
 #include "base/mem.h"
 #include "codec/snapshot.h"
 #include "engine/args.h"
+#include "engine/kvm_jail.h"
 #include "engine/kvm_control.h"
 #include "engine/probe.h"
 #include "sys/parts.h"
 
-#define KVM_PROGRAM "/bin/msb-vmm" /* in its jail */
 #define KVM_DEVICE "/dev/kvm"
 
 /*
@@ -82,25 +82,18 @@ static int kvm_spawn(struct engine_args *a, const struct engine_vm_desc *d, stru
 		     struct err *e)
 {
 	auto_free char *program = NULL;
+	struct kvm_jail jail;
 	int rc = parts_path("msb-vmm", &program, e);
 
 	if (rc)
 		return rc;
-	const struct jail_bind binds[] = { { program, KVM_PROGRAM, true, false } };
-	const struct jail jail = {
-		.mode = d->jail,
-		.binds = binds,
-		.n_binds = ARRAY_SIZE(binds),
-		.max_file_bytes = kvm_file_limit(d),
-		.max_fds = 128, /* 3 a device and queue, one a CPU */
-		.max_processes = 4 + d->cpus, /* threads: I/O, disks, one a CPU */
-	};
+	kvm_jail_init(&jail, d->jail, program, d->cpus, kvm_file_limit(d));
 	const struct child_spec spec = {
-		.path = d->jail == JAIL_FULL ? KVM_PROGRAM : program,
+		.path = kvm_jail_path(&jail),
 		.argv = a->argv,
 		.fds = a->fds,
 		.n_fds = a->n_fds,
-		.jail = &jail,
+		.jail = &jail.jail,
 		.new_session = true,
 		.die_with_parent = true,
 	};

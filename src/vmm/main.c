@@ -26,6 +26,7 @@
 #include "vmm/devices.h"
 #include "vmm/options.h"
 #include "vmm/snapshot.h"
+#include "vmm/trace.h"
 #include "vmm/vm.h"
 
 #define MAIN_STATUS_USAGE 2
@@ -81,9 +82,14 @@ static int main_prepare(struct vm *vm, const struct options *o, struct err *e)
 {
 	int rc = devices_create(vm, o, e);
 
+	trace_point(TRACE_DEVICES, 0);
 	if (!rc)
 		rc = o->restore_state_fd >= 0 ? main_restore(vm, o, e) : main_boot(vm, o, e);
-	return rc ? rc : vm_start(vm, e);
+	trace_point(TRACE_LOADED, 0);
+	if (!rc)
+		rc = vm_start(vm, e);
+	trace_point(TRACE_THREADS, 0);
+	return rc;
 }
 
 static int main_serve(struct vm *vm, const struct options *o, struct err *e)
@@ -96,6 +102,7 @@ static int main_serve(struct vm *vm, const struct options *o, struct err *e)
 	/* Nothing from the guest has been read yet. */
 	if (!status)
 		status = vmm_confine_io(o->seccomp_log, e);
+	trace_point(TRACE_CONFINED, 0);
 	if (status)
 		goto out;
 	/* Sets the devices of a restored machine going; those of a new one go already. */
@@ -128,6 +135,7 @@ static int main_run(const struct options *o, struct err *e)
 
 	if (status)
 		return status;
+	trace_point(TRACE_VM, 0);
 	status = main_serve(&vm, o, e);
 	vm_destroy(&vm);
 	return status;
@@ -144,6 +152,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "msb-vmm: %s\n%s", err_text(&e), options_usage);
 		return MAIN_STATUS_USAGE;
 	}
+	trace_fd = o.trace_fd;
+	trace_point(TRACE_MAIN, 0);
 	snprintf(ident, sizeof(ident), "vmm/%s", o.name);
 	log_init(STDERR_FILENO, o.level, ident);
 	/* Threads allocate next to nothing: an arena of address space for each is waste. */

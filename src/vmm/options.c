@@ -17,6 +17,7 @@ const char options_usage[] =
 	"               [--disk fd=N,serial=S[,readonly]]... [--console-fd N]\n"
 	"               [--port fd=N,name=S]... [--net fd=N,mac=XX:XX:XX:XX:XX:XX]\n"
 	"               [--control-fd N] [--log-level error|warn|info|debug] [--seccomp-log]\n"
+	"               [--trace-fd N]\n"
 	"Runs one virtual machine on KVM; started by 'msb supervise'.\n";
 
 enum {
@@ -37,6 +38,7 @@ enum {
 	OPT_CONTROL_FD,
 	OPT_RESTORE_STATE_FD,
 	OPT_RESTORE_MEMORY_FD,
+	OPT_TRACE_FD,
 };
 
 static const struct option options_table[] = {
@@ -56,6 +58,7 @@ static const struct option options_table[] = {
 	{ "control-fd", required_argument, NULL, OPT_CONTROL_FD },
 	{ "restore-state-fd", required_argument, NULL, OPT_RESTORE_STATE_FD },
 	{ "restore-memory-fd", required_argument, NULL, OPT_RESTORE_MEMORY_FD },
+	{ "trace-fd", required_argument, NULL, OPT_TRACE_FD },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -63,7 +66,7 @@ static int *options_fd(struct options *o, int opt)
 {
 	int *const fds[] = {
 		&o->kvm_fd,     &o->kernel_fd,        &o->initramfs_fd,      &o->console_fd,
-		&o->control_fd, &o->restore_state_fd, &o->restore_memory_fd,
+		&o->control_fd, &o->restore_state_fd, &o->restore_memory_fd, &o->trace_fd,
 	};
 
 	return fds[opt - OPT_KVM_FD];
@@ -274,6 +277,7 @@ int options_parse(int argc, char **argv, struct options *out, struct err *e)
 		.control_fd = -1,
 		.restore_state_fd = -1,
 		.restore_memory_fd = -1,
+		.trace_fd = -1,
 		.level = LOG_INFO,
 	};
 	int opt, index = 0, rc;

@@ -44,6 +44,7 @@ struct options {
 	uint8_t net_mac[6];
 	int control_fd;
 	int restore_state_fd, restore_memory_fd;
+	int trace_fd; /* see vmm/trace.h */
 	bool seccomp_log;
 	enum log_level level;
 };

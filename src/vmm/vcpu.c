@@ -40,6 +40,7 @@
 #include "base/mem.h"
 #include "vmm/bus.h"
 #include "vmm/confine.h"
+#include "vmm/trace.h"
 #include "vmm/vm.h"
 
 #define VCPU_KICK_SIGNAL SIGUSR1
@@ -205,6 +206,7 @@ static void *vcpu_thread(void *arg)
 		return NULL;
 	}
 	go = vcpu_interrupted(c);
+	trace_point(TRACE_RUN, c->id);
 	while (go) {
 		if (!ioctl(c->fd, KVM_RUN, 0))
 			go = vcpu_handle_exit(c);

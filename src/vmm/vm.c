@@ -33,6 +33,7 @@
 
 #include "base/mem.h"
 #include "vmm/irq.h"
+#include "vmm/trace.h"
 #include "vmm/virtio/disk_worker.h"
 
 #define VM_KVM_API 12
@@ -130,6 +131,7 @@ int vm_map_memory(struct vm *vm, int memory_fd, struct err *e)
 {
 	int rc = memory_create(&vm->memory, vm->cfg.memory_bytes, memory_fd, e);
 
+	trace_point(TRACE_MAPPED, 0);
 	for (unsigned i = 0; !rc && i < vm->memory.n_slots; i++) {
 		const struct memory_slot *s = &vm->memory.slots[i];
 		struct kvm_userspace_memory_region region = {
@@ -143,6 +145,7 @@ int vm_map_memory(struct vm *vm, int memory_fd, struct err *e)
 			rc = err_errno(e, errno, "KVM_SET_USER_MEMORY_REGION: %llu MiB",
 				       (unsigned long long)(s->size >> 20));
 	}
+	trace_point(TRACE_MEMORY, 0);
 	return rc;
 }
 
@@ -155,6 +158,7 @@ int vm_create_vcpus(struct vm *vm, struct err *e)
 		if (!rc)
 			vm->n_vcpus++;
 	}
+	trace_point(TRACE_VCPUS, 0);
 	return rc;
 }
 
