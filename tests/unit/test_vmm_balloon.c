@@ -358,6 +358,42 @@ static void a_snapshot_has_target_and_half_requests(void **state)
 	end();
 }
 
+/* RAM beyond the hole is another slot: neither runs nor reports go from one to the other. */
+static void both_slots_of_ram_are_known(void **state)
+{
+	const uint64_t high = MEMORY_HOLE_END;
+
+	(void)state;
+	begin();
+	ram.slots[0].size = RAM / 2;
+	ram.slots[1] = (struct memory_slot){
+		.gpa = high,
+		.size = RAM / 2,
+		.host = ram.slots[0].host + RAM / 2,
+	};
+	ram.n_slots = 2;
+	touch(RAM / 2 - 2 * PAGE, 2 * PAGE);
+	touch(high, 4 * PAGE);
+	list(0, RAM / 2 - PAGE);
+	list(1, high);
+	list(2, high + PAGE);
+	assert_true(send(&inflate, 0, LIST, 12, false));
+	assert_true(present(RAM / 2 - 2 * PAGE));
+	assert_false(present(RAM / 2 - PAGE));
+	assert_int_equal(count_present(high, 4 * PAGE), 2);
+	assert_true(send(&report, 4, high + 2 * PAGE, PAGE, true));
+	assert_int_equal(count_present(high, 4 * PAGE), 1);
+	assert_true(send(&report, 4, RAM / 2 - 2 * PAGE, 2 * PAGE, true));
+	assert_int_equal(count_present(RAM / 2 - 2 * PAGE, 2 * PAGE), 0);
+	assert_true(present(high + 3 * PAGE));
+	/* The page after the first slot is no page, whatever is next in the host. */
+	list(0, RAM / 2 - PAGE);
+	list(1, RAM / 2);
+	assert_false(send(&inflate, 0, LIST, 8, false));
+	assert_true(drv_broken(balloon));
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +406,7 @@ int main(void)
 		TEST(a_reset_forgets_half_a_request),
 		TEST(the_target_is_the_hosts),
 		TEST(a_snapshot_has_target_and_half_requests),
+		TEST(both_slots_of_ram_are_known),
 	};
 
 	log_init(2, LOG_ERR, "test");

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit/test.h"
 
+#include <errno.h>
+
 #include "base/mem.h"
 #include "sys/loop.h"
 #include "unit/virtio_driver.h"
@@ -211,6 +213,38 @@ static void it_has_no_configuration(void **state)
 	end();
 }
 
+static void a_snapshot_holds_the_queue_alone(void **state)
+{
+	const struct drv_seg seg = { .addr = DATA, .len = 40000, .write = true };
+	struct vdev *copy;
+	struct buf blob;
+	uint32_t id, len;
+
+	(void)state;
+	begin();
+	for (unsigned i = 0; i < 4; i++)
+		drv_send(&dq, &seg, 1);
+	vdev_kick(rng, 0); /* two of them; the others wait for the next turn */
+	vdev_drain(rng);
+	buf_init(&blob, 0);
+	assert_int_equal(vdev_save(rng, &blob), 0);
+	assert_int_equal(rng_create(&copy, &ram, loop, NULL), 0);
+	assert_int_equal(vdev_load(copy, buf_data(&blob), buf_len(&blob) - 1, NULL), -EINVAL);
+	assert_int_equal(vdev_load(copy, buf_data(&blob), buf_len(&blob), NULL), 0);
+	vdev_undrain(copy);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(drv_used(&dq, &id, &len));
+		assert_int_equal(len, 40000);
+	}
+	copy->ops->destroy(copy);
+	assert_int_equal(buf_append(&blob, "", 1), 0);
+	assert_int_equal(rng_create(&copy, &ram, loop, NULL), 0);
+	assert_int_equal(vdev_load(copy, buf_data(&blob), buf_len(&blob), NULL), -EINVAL);
+	copy->ops->destroy(copy);
+	buf_fini(&blob);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -220,6 +254,7 @@ int main(void)
 		TEST(kicks_are_asked_for_with_event_idx),
 		TEST(readable_buffers_and_bad_chains_are_faults),
 		TEST(it_has_no_configuration),
+		TEST(a_snapshot_holds_the_queue_alone),
 	};
 
 	log_init(2, LOG_ERR, "test");

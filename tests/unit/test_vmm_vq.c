@@ -2,6 +2,11 @@
 #include "unit/test.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "unit/virtio_driver.h"
@@ -675,6 +680,268 @@ static void the_largest_queue_works(void **state)
 	end();
 }
 
+/*
+ * Driver and device in threads of their own that sleep whenever the other side has nothing
+ * for them, and suppress each other's notifications.  Should both sleep, the alarm ends
+ * the test.
+ */
+#define RACE_CHAINS 20000u
+#define RACE_ALARM_S 60u
+
+struct race {
+	int kick, interrupt; /* eventfds */
+	unsigned kicks, interrupts;
+	bool event_idx;
+};
+
+static uint16_t ring_load(uint64_t gpa)
+{
+	return le16toh(__atomic_load_n((uint16_t *)drv_at(&ram, gpa, 2), __ATOMIC_ACQUIRE));
+}
+
+static void ring_store(uint64_t gpa, unsigned v)
+{
+	__atomic_store_n((uint16_t *)drv_at(&ram, gpa, 2), htole16((uint16_t)v), __ATOMIC_RELEASE);
+}
+
+static void *race_device(void *arg)
+{
+	static struct vq_chain c;
+	struct race *r = arg;
+	unsigned done = 0;
+
+	while (done < RACE_CHAINS) {
+		eventfd_t n;
+		int rc;
+
+		if (eventfd_read(r->kick, &n))
+			abort();
+		do {
+			vq_notify_off(&q);
+			while ((rc = vq_pop(&q, &c)) > 0) {
+				vq_push(&q, c.head, done++);
+				if (vq_wants_interrupt(&q)) {
+					r->interrupts++;
+					eventfd_write(r->interrupt, 1);
+				}
+			}
+		} while (!rc && vq_notify_on(&q));
+		if (rc)
+			abort();
+	}
+	return NULL;
+}
+
+/* Puts up to SIZE chains in flight; each wait asks for an interrupt at the next one. */
+static void race_driver(struct race *r)
+{
+	const uint64_t used_event = dq.avail + 4 + 2 * SIZE, avail_event = dq.used + 4 + 8 * SIZE;
+	uint16_t offered = 0, seen = 0;
+	unsigned sent = 0, got = 0;
+
+	while (got < RACE_CHAINS) {
+		uint16_t old = offered, event;
+		eventfd_t n;
+		bool kick;
+
+		while (sent < RACE_CHAINS && (uint16_t)(offered - seen) < SIZE) {
+			ring_store(dq.avail + 4 + 2 * (offered % SIZE), offered % SIZE);
+			ring_store(dq.avail + 2, ++offered);
+			sent++;
+		}
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		event = ring_load(avail_event);
+		kick = r->event_idx ? (uint16_t)(offered - event - 1) < (uint16_t)(offered - old)
+				    : offered != old && !ring_load(dq.used);
+		if (kick) {
+			r->kicks++;
+			eventfd_write(r->kick, 1);
+		}
+		if (ring_load(dq.used + 2) == seen) {
+			ring_store(r->event_idx ? used_event : dq.avail, r->event_idx ? seen : 0);
+			__atomic_thread_fence(__ATOMIC_SEQ_CST);
+			if (ring_load(dq.used + 2) == seen && eventfd_read(r->interrupt, &n))
+				abort();
+			if (!r->event_idx)
+				ring_store(dq.avail, 1);
+		}
+		while (ring_load(dq.used + 2) != seen) {
+			if (drv_get32(&ram, dq.used + 8 + 8ull * (seen % SIZE)) != got++)
+				abort();
+			seen++;
+		}
+	}
+}
+
+static void two_threads_never_sleep_both(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct race r = {
+			.kick = eventfd(0, EFD_CLOEXEC),
+			.interrupt = eventfd(0, EFD_CLOEXEC),
+			.event_idx = i,
+		};
+		pthread_t device;
+
+		begin();
+		for (unsigned d = 0; d < SIZE; d++)
+			drv_desc(&ram, dq.desc, d, DATA, 4, 0, 0);
+		q.event_idx = r.event_idx;
+		alarm(RACE_ALARM_S);
+		assert_int_equal(pthread_create(&device, NULL, race_device, &r), 0);
+		race_driver(&r);
+		assert_int_equal(pthread_join(device, NULL), 0);
+		alarm(0);
+		/* Suppression works: not every chain costs a notification. */
+		assert_true(r.kicks < RACE_CHAINS && r.interrupts < RACE_CHAINS);
+		close(r.kick);
+		close(r.interrupt);
+		end();
+	}
+}
+
+/*
+ * The two races of notification suppression, each as one step of driver and device at the
+ * same time, over and over: either the driver sees what the device did, or the device sees
+ * what the driver wants.  Neither is what happens without the full barriers.
+ */
+#define LITMUS_ROUNDS 100000u
+
+struct litmus {
+	atomic_uint turn[2]; /* rounds that driver and device have reached */
+	bool driver_saw, device_saw;
+	void (*driver)(struct litmus *l);
+	void (*device)(struct litmus *l);
+	void (*prepare)(void); /* by the device's thread, while the driver waits */
+	void (*warm)(void); /* by the driver's, afterwards */
+};
+
+/* Waits until the other thread comes here as well. */
+static void litmus_meet(struct litmus *l, unsigned me, unsigned turn)
+{
+	atomic_store(&l->turn[me], turn);
+	for (unsigned spins = 1; atomic_load(&l->turn[!me]) < turn; spins++)
+		if (spins % 256 == 0)
+			sched_yield(); /* it may need this processor */
+}
+
+/* Lets the two start apart by more and less, so that they hit each other in each way. */
+static void litmus_lag(unsigned n)
+{
+	for (volatile unsigned i = 0; i < n; i++)
+		;
+}
+
+static void *litmus_device(void *arg)
+{
+	struct litmus *l = arg;
+
+	for (unsigned i = 0; i < LITMUS_ROUNDS; i++) {
+		l->prepare();
+		litmus_meet(l, 1, 3 * i + 1);
+		litmus_meet(l, 1, 3 * i + 2);
+		litmus_lag(i % 32);
+		l->device(l);
+		litmus_meet(l, 1, 3 * i + 3);
+		if (!l->device_saw && !l->driver_saw)
+			abort();
+	}
+	return NULL;
+}
+
+static void litmus_run(struct litmus *l)
+{
+	pthread_t device;
+
+	begin();
+	for (unsigned d = 0; d < SIZE; d++)
+		drv_desc(&ram, dq.desc, d, DATA, 4, 0, 0);
+	assert_int_equal(pthread_create(&device, NULL, litmus_device, l), 0);
+	for (unsigned i = 0; i < LITMUS_ROUNDS; i++) {
+		litmus_meet(l, 0, 3 * i + 1);
+		l->warm();
+		litmus_meet(l, 0, 3 * i + 2);
+		litmus_lag(i / 32 % 32);
+		l->driver(l);
+		litmus_meet(l, 0, 3 * i + 3);
+	}
+	assert_int_equal(pthread_join(device, NULL), 0);
+	end();
+}
+
+/* The device pushes; the driver asks for interrupts, and looks once more. */
+static void push_prepare(void)
+{
+	ring_store(dq.avail, 1);
+	drv_offer(&dq, dq.avail_idx % SIZE);
+	if (vq_pop(&q, &chain) != 1)
+		abort();
+}
+
+/*
+ * Takes the cache line of the used index, so that the device's store to it has to wait
+ * while its load goes ahead: the reordering that the barrier is there against.
+ */
+static void push_warm(void)
+{
+	drv_put32(&ram, dq.used + 4 + 8ull * ((dq.avail_idx - 1u) % SIZE), 0);
+	ring_load(dq.avail);
+}
+
+static void push_device(struct litmus *l)
+{
+	vq_push(&q, chain.head, 0);
+	l->device_saw = vq_wants_interrupt(&q);
+}
+
+static void push_driver(struct litmus *l)
+{
+	uint16_t before = (uint16_t)(dq.avail_idx - 1);
+
+	__atomic_store_n((uint16_t *)drv_at(&ram, dq.avail, 2), 0, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	l->driver_saw = ring_load(dq.used + 2) != before;
+}
+
+/* The driver offers; the device asks for kicks, and looks once more. */
+static void kick_prepare(void)
+{
+	while (vq_pop(&q, &chain) > 0)
+		vq_push(&q, chain.head, 0);
+	vq_notify_off(&q);
+}
+
+static void kick_warm(void)
+{
+	ring_load(dq.used);
+}
+
+static void kick_device(struct litmus *l)
+{
+	l->device_saw = vq_notify_on(&q);
+}
+
+static void kick_driver(struct litmus *l)
+{
+	drv_offer(&dq, dq.avail_idx % SIZE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	l->driver_saw = ring_load(dq.used) == 0;
+}
+
+static void one_side_sees_the_other(void **state)
+{
+	(void)state;
+	litmus_run(&(struct litmus){ .driver = push_driver,
+				     .device = push_device,
+				     .prepare = push_prepare,
+				     .warm = push_warm });
+	litmus_run(&(struct litmus){ .driver = kick_driver,
+				     .device = kick_device,
+				     .prepare = kick_prepare,
+				     .warm = kick_warm });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -697,6 +964,8 @@ int main(void)
 		TEST(kicks_are_asked_for),
 		TEST(buffers_come_together),
 		TEST(the_largest_queue_works),
+		TEST(two_threads_never_sleep_both),
+		TEST(one_side_sees_the_other),
 	};
 
 	return test_run(tests);
