@@ -7,9 +7,15 @@ bench: all kernel demo-image ## print our figures beside their targets (N= sampl
 	$(Q)/usr/bin/python3 tests/bench/bench.py -n $(N)
 
 # Benches of one part, in C.
+$(O)/tests/bench/vmm_start: $(call floors,engine) | $(MSB_VMM)
 $(O)/tests/bench/%: $(O)/tests/bench/%.o $(call floors,vmm sys codec base)
 	$(call link,)
 
 .PHONY: bench-disk
 bench-disk: $(O)/tests/bench/bench_disk ## print what the VMM's disk worker costs
 	$(Q)$<
+
+.PHONY: bench-vmm
+bench-vmm: $(O)/tests/bench/vmm_start $(MSB_VMM) ## print what msb-vmm needs from exec() to the first KVM_RUN
+	$(Q)/usr/bin/python3 tests/bench/bench_vmm.py --build $(O) $(ARGS)
+-include $(O)/tests/bench/vmm_start.d
