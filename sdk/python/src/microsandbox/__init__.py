@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run code that nobody trusts in microVM sandboxes of your own.
+
+    from microsandbox import PythonSandbox
+
+    async with PythonSandbox.create(name="test") as sandbox:
+        execution = await sandbox.run("print('Hello!')")
+        print(await execution.output())
+
+The same without asyncio is in microsandbox.sync.
+"""
+from ._async import (
+    BaseSandbox,
+    Command,
+    CommandExecution,
+    Execution,
+    Metrics,
+    NodeSandbox,
+    PythonSandbox,
+    list_sandboxes,
+)
+from ._wire import Line, SandboxInfo, SandboxMetrics
+from .errors import (
+    AccessDeniedError,
+    ApiError,
+    AuthenticationError,
+    CommandNotRunError,
+    CommandTimeoutError,
+    InvalidParamsError,
+    InvalidResponseError,
+    LimitError,
+    MicrosandboxError,
+    NotStartedError,
+    RequestTimeoutError,
+    SandboxFailedError,
+    SandboxNotFoundError,
+    UnreachableError,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessDeniedError",
+    "ApiError",
+    "AuthenticationError",
+    "BaseSandbox",
+    "Command",
+    "CommandExecution",
+    "CommandNotRunError",
+    "CommandTimeoutError",
+    "Execution",
+    "InvalidParamsError",
+    "InvalidResponseError",
+    "LimitError",
+    "Line",
+    "Metrics",
+    "MicrosandboxError",
+    "NodeSandbox",
+    "NotStartedError",
+    "PythonSandbox",
+    "RequestTimeoutError",
+    "SandboxFailedError",
+    "SandboxInfo",
+    "SandboxMetrics",
+    "SandboxNotFoundError",
+    "UnreachableError",
+    "list_sandboxes",
+]

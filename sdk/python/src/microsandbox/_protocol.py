@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls and their answers, without a connection: what both faces of the package share."""
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+from . import _wire
+from ._settings import Endpoint, random_name
+from ._wire import CommandResult, Line, ReplResult, SandboxInfo, SandboxMetrics
+from .errors import (
+    BY_NAME,
+    BY_STATUS,
+    ApiError,
+    InvalidResponseError,
+    MicrosandboxError,
+    NotStartedError,
+    SandboxNotFoundError,
+)
+
+RPC_PATH = "/api/v1/rpc"
+# What an answer may take beyond the call's own time limit, seconds.
+GRACE = 30.0
+STOP_LIMIT = 60.0
+QUERY_LIMIT = 30.0
+DEFAULT_MEMORY = 512
+DEFAULT_CPUS = 1.0
+DEFAULT_START_TIMEOUT = 180.0
+STILL_STARTING = "timed out waiting"
+# What is taken off the end of output() and error(); the same in all SDKs.
+WHITE_SPACE = " \t\r\n\v\f"
+
+Envs = Union[Sequence[str], Mapping[str, str]]
+
+
+class Call(NamedTuple):
+    method: str
+    params: Dict[str, Any]
+    limit: Optional[float]  # seconds until the answer must be there; None: no limit
+
+
+def encode(call: Call) -> bytes:
+    body = {"jsonrpc": "2.0", "id": 1, "method": call.method, "params": call.params}
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError as e:
+        raise ValueError("a text has half a surrogate pair in it, which UTF-8 cannot express") from e
+
+
+def _api_error(o: Any, status: int) -> ApiError:
+    """`o`: the member "error" of an answer."""
+    if isinstance(o, dict) and isinstance(o.get("message"), str):
+        code = o.get("code")
+        cls = BY_NAME.get(_wire.ERRORS.get(code, ""), ApiError)
+        return cls(o["message"], code, status, o.get("data"))
+    raise InvalidResponseError(f"the server's answer (HTTP {status}) has an error without a message")
+
+
+def decode(status: int, body: bytes) -> Any:
+    """The result of a call, or its error raised."""
+    try:
+        o = json.loads(body.decode("utf-8"))
+    except ValueError:
+        text = body[:200].decode("utf-8", "replace").strip()
+        if status == 200:
+            raise InvalidResponseError(f"the server's answer is no JSON: {text!r}") from None
+        raise _plain_error(text or f"HTTP status {status}", None, status) from None
+    if not isinstance(o, dict):
+        raise InvalidResponseError(f"the server's answer (HTTP {status}) is no object")
+    error = o.get("error")
+    if isinstance(error, str):
+        raise _plain_error(error, o.get("code"), status)
+    if error is not None:
+        raise _api_error(error, status)
+    if status != 200 or "result" not in o:
+        raise InvalidResponseError(f"the server's answer (HTTP {status}) has neither result nor error")
+    return o["result"]
+
+
+def _plain_error(message: str, code: Any, status: int) -> ApiError:
+    cls = dict(BY_STATUS).get(status, ApiError)
+    return cls(message, code if isinstance(code, int) else None, status)
+
+
+def check_timeout(timeout: Optional[float]) -> Optional[float]:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
+        raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+    return timeout
+
+
+def _limit(timeout: Optional[float]) -> Optional[float]:
+    return None if timeout is None else timeout + GRACE
+
+
+def infos(result: Any) -> List[SandboxInfo]:
+    return [SandboxInfo.from_wire(o) for o in _sandboxes(result)]
+
+
+def _sandboxes(result: Any) -> List[Any]:
+    found = result.get("sandboxes") if isinstance(result, dict) else None
+    if not isinstance(found, list):
+        raise InvalidResponseError("the server's answer has no proper 'sandboxes'")
+    return found
+
+
+def list_call(namespace: Optional[str]) -> Call:
+    return Call(_wire.LIST, {} if namespace is None else {"namespace": namespace}, QUERY_LIMIT)
+
+
+class _Output:
+    """What a call printed."""
+
+    def __init__(self, lines: Sequence[Line], truncated: Optional[bool], duration_ms: Optional[float]) -> None:
+        self.lines = tuple(lines)
+        self.truncated = bool(truncated)
+        self.duration_ms = duration_ms
+
+    @property
+    def stdout(self) -> str:
+        """All lines of standard output, joined by newlines, otherwise as they were printed."""
+        return self._text("stdout")
+
+    @property
+    def stderr(self) -> str:
+        """All lines of standard error, joined by newlines, otherwise as they were printed."""
+        return self._text("stderr")
+
+    def _text(self, stream: str) -> str:
+        return "\n".join(line.text for line in self.lines if line.stream == stream)
+
+    def _stripped(self, stream: str) -> str:
+        return self._text(stream).rstrip(WHITE_SPACE)
+
+
+class ExecutionBase(_Output):
+    """The outcome of run(): see Execution."""
+
+    def __init__(self, r: ReplResult) -> None:
+        super().__init__(r.output, r.truncated, r.duration_ms)
+        self.status = r.status
+        self.language = r.language
+        self.reason = r.reason
+        self.exit_code = r.exit_code
+        self.state_lost = bool(r.state_lost)
+
+    @property
+    def timed_out(self) -> bool:
+        return self.reason == "timeout"
+
+    def has_error(self) -> bool:
+        """Did the code fail, or print anything but blank lines on standard error?"""
+        return self.status in ("error", "exception") or any(
+            line.stream == "stderr" and line.text for line in self.lines
+        )
+
+    def __repr__(self) -> str:
+        return f"<Execution {self.language} {self.status}{f' ({self.reason})' if self.reason else ''}>"
+
+
+class CommandExecutionBase(_Output):
+    """The outcome of command.run(): see CommandExecution."""
+
+    def __init__(self, r: CommandResult) -> None:
+        super().__init__(r.output, r.truncated, r.duration_ms)
+        self.command = r.command
+        self.args = list(r.args)
+        self.exit_code = r.exit_code
+        self.success = r.success
+
+    def __repr__(self) -> str:
+        return f"<CommandExecution {self.command!r} exit code {self.exit_code}>"
+
+
+class SandboxState:
+    """What a sandbox object knows, and the calls it makes."""
+
+    language = ""
+    _default_image = ""
+
+    def __init__(
+        self,
+        server_url: Optional[str] = None,
+        namespace: Optional[str] = None,
+        name: Optional[str] = None,
+        api_key: Optional[str] = None,
+        *,
+        image: Optional[str] = None,
+        memory: Optional[int] = None,
+        cpus: Optional[float] = None,
+        volumes: Optional[Sequence[str]] = None,
+        ports: Optional[Sequence[str]] = None,
+        envs: Optional[Envs] = None,
+        depends_on: Optional[Sequence[str]] = None,
+        workdir: Optional[str] = None,
+        shell: Optional[str] = None,
+        scripts: Optional[Mapping[str, str]] = None,
+        exec: Optional[str] = None,
+        scope: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> None:
+        self._endpoint = Endpoint(server_url, api_key)
+        self._name = name or random_name()
+        self._namespace = namespace
+        self._is_started = False
+        self._is_ready = False
+        self._options: Dict[str, Any] = {
+            "image": image,
+            "memory": memory,
+            "cpus": cpus,
+            "volumes": volumes,
+            "ports": ports,
+            "envs": envs,
+            "depends_on": depends_on,
+            "workdir": workdir,
+            "shell": shell,
+            "scripts": scripts,
+            "exec": exec,
+            "scope": scope,
+            "timeout": timeout,
+        }
+
+    @property
+    def name(self) -> str:
+        """The sandbox's name."""
+        return self._name
+
+    @property
+    def namespace(self) -> Optional[str]:
+        """The namespace asked for; None: the key's own, or "default"."""
+        return self._namespace
+
+    @property
+    def server_url(self) -> str:
+        return self._endpoint.url
+
+    @property
+    def is_started(self) -> bool:
+        """Was it started here, and not stopped since?"""
+        return self._is_started
+
+    @property
+    def is_ready(self) -> bool:
+        """Did it answer when it was started?  False also after a start that took too long."""
+        return self._is_ready
+
+    def _params(self, **more: Any) -> Dict[str, Any]:
+        params = {"sandbox": self._name, **more}
+        if self._namespace is not None:
+            params["namespace"] = self._namespace
+        return params
+
+    def _check_started(self) -> None:
+        if not self._is_started:
+            raise NotStartedError()
+
+    def _start_call(self, given: Mapping[str, Any]) -> Call:
+        o = {k: v if v is not None else self._options[k] for k, v in given.items()}
+        timeout = check_timeout(DEFAULT_START_TIMEOUT if o["timeout"] is None else o["timeout"])
+        assert timeout is not None
+        envs = o["envs"]
+        config = {
+            "image": o["image"] or self._default_image,
+            "memory": DEFAULT_MEMORY if o["memory"] is None else o["memory"],
+            "cpus": max(1, int((DEFAULT_CPUS if o["cpus"] is None else o["cpus"]) + 0.5)),
+            "envs": [f"{k}={v}" for k, v in envs.items()] if isinstance(envs, Mapping) else envs,
+        }
+        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope"):
+            config[key] = o[key]
+        config = {k: _plain(v) for k, v in config.items() if v is not None}
+        return Call(_wire.START, self._params(config=config, timeout=timeout), timeout + GRACE)
+
+    def _started(self, result: Any) -> None:
+        if not isinstance(result, str):
+            raise InvalidResponseError("the server's answer to sandbox.start is no text")
+        self._is_started = True
+        self._is_ready = STILL_STARTING not in result
+        if not self._is_ready:
+            warnings.warn(result, RuntimeWarning, stacklevel=4)
+
+    def _stop_call(self) -> Call:
+        return Call(_wire.STOP, self._params(), STOP_LIMIT)
+
+    def _stopped(self) -> None:
+        self._is_started = self._is_ready = False
+
+    def _repl_call(self, code: str, timeout: Optional[float]) -> Call:
+        self._check_started()
+        params = self._params(language=self.language, code=code)
+        if check_timeout(timeout) is not None:
+            params["timeout"] = timeout
+        return Call(_wire.REPL_RUN, params, _limit(timeout))
+
+    def _command_call(self, command: str, args: Optional[Sequence[str]], timeout: Optional[float]) -> Call:
+        self._check_started()
+        if isinstance(args, (str, bytes)):
+            raise TypeError("args must be a list of texts, not one text")
+        params = self._params(command=command, args=list(args or ()))
+        if check_timeout(timeout) is not None:
+            params["timeout"] = timeout
+        return Call(_wire.COMMAND_RUN, params, _limit(timeout))
+
+    def _metrics_call(self) -> Call:
+        self._check_started()
+        return Call(_wire.METRICS_GET, self._params(), QUERY_LIMIT)
+
+    def _metrics(self, result: Any) -> SandboxMetrics:
+        for o in _sandboxes(result):
+            m = SandboxMetrics.from_wire(o)
+            if m.name == self._name:
+                return m
+        raise SandboxNotFoundError(f"Sandbox {self._name} is not running", -32001, 404)
+
+    def __repr__(self) -> str:
+        state = "started" if self._is_started else "not started"
+        return f"<{type(self).__name__} {self._name!r} {state}>"
+
+
+def _plain(v: Any) -> Any:
+    """Sequences and mappings of any kind, as JSON has them."""
+    if isinstance(v, Mapping):
+        return dict(v)
+    if isinstance(v, Sequence) and not isinstance(v, (str, bytes)):
+        return list(v)
+    return v

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Made from api/openrpc.json by tools/gen-sdk-types: change the schema, not this file."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional, Tuple
+
+from .errors import InvalidResponseError
+
+START = "sandbox.start"
+STOP = "sandbox.stop"
+LIST = "sandbox.list"
+METRICS_GET = "sandbox.metrics.get"
+REPL_RUN = "sandbox.repl.run"
+COMMAND_RUN = "sandbox.command.run"
+
+# JSON-RPC codes and their names in the schema.
+ERRORS = {
+    -32700: "ParseError",
+    -32600: "InvalidRequest",
+    -32601: "MethodNotFound",
+    -32602: "InvalidParams",
+    -32603: "Internal",
+    -32001: "NotFound",
+    -32002: "SandboxFailed",
+    -32003: "NotRun",
+    -32004: "TimedOut",
+    -32005: "Limit",
+    -32006: "Denied",
+}
+
+
+def _checked(v: Any, kind: type, what: str) -> Any:
+    if kind is float and isinstance(v, int) and not isinstance(v, bool):
+        return float(v)
+    if not isinstance(v, kind) or (kind is int and isinstance(v, bool)):
+        raise InvalidResponseError(f"the server's answer has no proper {what!r}")
+    return v
+
+
+def _required(o: Any, key: str, kind: type) -> Any:
+    if not isinstance(o, dict):
+        raise InvalidResponseError("the server's answer is no object")
+    return _checked(o.get(key), kind, key)
+
+
+def _optional(o: Any, key: str, kind: type) -> Any:
+    if isinstance(o, dict) and o.get(key) is None:
+        return None
+    return _required(o, key, kind)
+
+
+@dataclass(frozen=True)
+class Line:
+    stream: str
+    #: one line without its newline; bytes that are no UTF-8 are U+FFFD
+    text: str
+
+    @classmethod
+    def from_wire(cls, o: Any) -> Line:
+        return cls(
+            stream=_required(o, "stream", str),
+            text=_required(o, "text", str),
+        )
+
+
+@dataclass(frozen=True)
+class SandboxInfo:
+    name: str
+    namespace: str
+    image: str
+    state: str
+    #: kvm or tcg
+    engine: Optional[str]
+    #: hardware or emulated
+    isolation: Optional[str]
+    #: RFC 3339
+    started_at: str
+
+    @classmethod
+    def from_wire(cls, o: Any) -> SandboxInfo:
+        return cls(
+            name=_required(o, "name", str),
+            namespace=_required(o, "namespace", str),
+            image=_required(o, "image", str),
+            state=_required(o, "state", str),
+            engine=_optional(o, "engine", str),
+            isolation=_optional(o, "isolation", str),
+            started_at=_required(o, "started_at", str),
+        )
+
+
+@dataclass(frozen=True)
+class SandboxMetrics:
+    name: str
+    namespace: str
+    running: bool
+    #: percent of one CPU, since the last call for this sandbox
+    cpu_usage: Optional[float]
+    #: MiB, inside the guest
+    memory_usage: Optional[int]
+    #: bytes of the writable disk
+    disk_usage: Optional[int]
+
+    @classmethod
+    def from_wire(cls, o: Any) -> SandboxMetrics:
+        return cls(
+            name=_required(o, "name", str),
+            namespace=_required(o, "namespace", str),
+            running=_required(o, "running", bool),
+            cpu_usage=_optional(o, "cpu_usage", float),
+            memory_usage=_optional(o, "memory_usage", int),
+            disk_usage=_optional(o, "disk_usage", int),
+        )
+
+
+@dataclass(frozen=True)
+class ReplResult:
+    #: error: the code raised, ran out of time or ended its interpreter
+    status: str
+    #: as it was given
+    language: str
+    output: Tuple[Line, ...]
+    #: only with status error
+    reason: Optional[str]
+    #: only if the interpreter ended
+    exit_code: Optional[int]
+    #: true: the next call starts with a fresh interpreter
+    state_lost: Optional[bool]
+    #: true: it printed more than is kept of a call
+    truncated: Optional[bool]
+    duration_ms: Optional[float]
+
+    @classmethod
+    def from_wire(cls, o: Any) -> ReplResult:
+        return cls(
+            status=_required(o, "status", str),
+            language=_required(o, "language", str),
+            output=tuple(Line.from_wire(x) for x in _required(o, "output", list)),
+            reason=_optional(o, "reason", str),
+            exit_code=_optional(o, "exit_code", int),
+            state_lost=_optional(o, "state_lost", bool),
+            truncated=_optional(o, "truncated", bool),
+            duration_ms=_optional(o, "duration_ms", float),
+        )
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    command: str
+    args: Tuple[str, ...]
+    #: 128 + n after signal n
+    exit_code: int
+    #: is exit_code 0?
+    success: bool
+    output: Tuple[Line, ...]
+    #: true: it printed more than is kept of a call
+    truncated: Optional[bool]
+    duration_ms: Optional[float]
+
+    @classmethod
+    def from_wire(cls, o: Any) -> CommandResult:
+        return cls(
+            command=_required(o, "command", str),
+            args=tuple(_checked(x, str, "args") for x in _required(o, "args", list)),
+            exit_code=_required(o, "exit_code", int),
+            success=_required(o, "success", bool),
+            output=tuple(Line.from_wire(x) for x in _required(o, "output", list)),
+            truncated=_optional(o, "truncated", bool),
+            duration_ms=_optional(o, "duration_ms", float),
+        )
