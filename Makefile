@@ -26,6 +26,7 @@ include mk/flags.mk
 include mk/deps.mk
 include mk/guest.mk
 include mk/kernel.mk
+include mk/server.mk
 include mk/host.mk
 include mk/image.mk
 include mk/demo.mk

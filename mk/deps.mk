@@ -2,7 +2,8 @@
 # names the Debian package; `make deps` installs all of them.
 
 DEB_BUILD := gcc make pkg-config scdoc libc6-dev linux-libc-dev musl-tools cpio \
-	libjansson-dev libext2fs-dev libarchive-dev libssl-dev libslirp-dev
+	libjansson-dev libext2fs-dev libarchive-dev libssl-dev libslirp-dev \
+	node-llhttp
 DEB_RUN := qemu-system-x86 e2fsprogs ca-certificates
 DEB_KERNEL := linux-source-6.1 flex bison bc xz-utils patch
 DEB_TEST := libcmocka-dev nodejs clang-14 libclang-rt-14-dev clang-format-14 python3 python3-pytest \

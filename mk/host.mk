@@ -1,7 +1,7 @@
 # The host programs.  Each floor is one archive: a program links the floors that
 # it may know and nothing else.
 
-FLOORS := base codec sys net image vmm engine sandbox lib cli
+FLOORS := base codec sys net image vmm engine sandbox lib server cli
 
 $(O)/src/%.o: CPPFLAGS_ALL += -DMSB_VERSION='"$(VERSION)"'
 
@@ -43,8 +43,8 @@ MSB_NET := $(PARTS)/msb-net
 MSB_IMAGE := $(PARTS)/msb-image
 MSB_VMM := $(PARTS)/msb-vmm
 
-$(MSB): $(O)/src/cli/main.o $(call floors,cli lib sandbox engine image sys codec base)
-	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS))
+$(MSB): $(O)/src/cli/main.o $(call floors,cli server lib sandbox engine image sys codec base) $(LLHTTP_A)
+	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(LLHTTP_LIBS) -lm)
 
 $(MSB_NET): $(O)/src/net/main.o $(call floors,net sys codec base)
 	$(call link,$(SLIRP_LIBS))

@@ -101,11 +101,12 @@ int cli_parse_uint(const char *s, uint64_t max, uint64_t *out);
 int cmd_exe(const struct cli_command *cmd, int argc, char **argv);
 int cmd_image(const struct cli_command *cmd, int argc, char **argv);
 int cmd_doctor(const struct cli_command *cmd, int argc, char **argv);
+int cmd_server(const struct cli_command *cmd, int argc, char **argv);
 int cmd_supervise(const struct cli_command *cmd, int argc, char **argv);
 int cmd_version(const struct cli_command *cmd, int argc, char **argv);
 int cmd_help(const struct cli_command *cmd, int argc, char **argv);
 int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
 
-extern const struct cli_opt exe_opts[], doctor_opts[], supervise_opts[];
+extern const struct cli_opt exe_opts[], doctor_opts[], server_opts[], supervise_opts[];
 
 #endif

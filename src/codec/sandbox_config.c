@@ -53,6 +53,7 @@ static json_t *config_to_json(const struct sandbox_config *c)
 	bad |= json_object_set_new(j, "disk_bytes", json_integer((json_int_t)c->disk_bytes));
 	bad |= json_object_set_new(j, "boot_timeout_s", json_integer(c->boot_timeout_s));
 	bad |= json_object_set_new(j, "ephemeral", json_boolean(c->ephemeral));
+	bad |= json_object_set_new(j, "detached", json_boolean(c->detached));
 	if (bad) {
 		json_decref(j);
 		return NULL;
@@ -110,6 +111,7 @@ static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
 	c->disk_bytes = (uint64_t)disk;
 	c->boot_timeout_s = (unsigned)boot;
 	c->ephemeral = json_is_true(json_object_get(j, "ephemeral"));
+	c->detached = json_is_true(json_object_get(j, "detached"));
 	return 0;
 }
 

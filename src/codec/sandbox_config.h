@@ -27,6 +27,7 @@ struct sandbox_config {
 	uint64_t disk_bytes; /* size of the upper */
 	unsigned boot_timeout_s;
 	bool ephemeral; /* ends with its owner's connection; nothing of it is kept */
+	bool detached; /* ephemeral, and outlives its owner's connection */
 };
 
 /* Files of a sandbox's directory. */

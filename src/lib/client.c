@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -135,12 +136,33 @@ void client_fini(struct client *c)
 int client_connect(int dirfd, int *out, struct err *e)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d/" SANDBOX_CTL_SOCK, dirfd);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return err_errno(e, errno, "cannot reach the sandbox's supervisor");
 	*out = take_fd(&fd);
+	return 0;
+}
+
+int client_supervisor(int fd, int *pidfd, struct err *e)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	char byte;
+	int p;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return err_errno(e, errno, "cannot find the sandbox's supervisor");
+	p = pidfd_open(cred.pid, 0);
+	if (p < 0)
+		return err_errno(e, errno, "cannot find the sandbox's supervisor");
+	/* Still connected: so the process with that number is still the one that listens. */
+	if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+		close(p);
+		return err_set(e, ESRCH, "the sandbox's supervisor has just ended");
+	}
+	*pidfd = p;
 	return 0;
 }
 
@@ -151,6 +173,8 @@ int client_open(struct client *c, struct client_channel *ch, uint16_t type, cons
 	if (c->closed)
 		return -EPIPE;
 	ch->number = c->next_number++;
+	if (!c->next_number)
+		c->next_number = 1; /* 0 is the link; those of long ago are free again */
 	rc = frame_encode(&c->stream.out, ch->number, type, 0, msg);
 	if (rc)
 		return rc;

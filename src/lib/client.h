@@ -44,8 +44,14 @@ int client_init(struct client *c, struct loop *l, int fd, const struct client_op
 		struct err *e);
 void client_fini(struct client *c);
 
-/* Connects to the ctl.sock in the sandbox's directory @dirfd. Return: descriptor. */
+/*
+ * Connects to the ctl.sock in the sandbox's directory @dirfd; never waits.  *@out is a
+ * descriptor for client_init().
+ */
 int client_connect(int dirfd, int *out, struct err *e);
+
+/* A pidfd of the supervisor at the other end of @fd: readable when it has ended. */
+int client_supervisor(int fd, int *pidfd, struct err *e);
 
 /* Opens a channel by sending a request. -EMSGSIZE: the request is too large. */
 int client_open(struct client *c, struct client_channel *ch, uint16_t type, const void *msg);

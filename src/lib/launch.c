@@ -120,7 +120,7 @@ static int launch_write_config(const struct sandbox_config *cfg, int dirfd, stru
 		  : file_write_at(dirfd, SANDBOX_CONFIG_FILE, text, strlen(text), 0600, false, e);
 }
 
-static int launch_spawn(struct launch *l, int dirfd, struct err *e)
+static int launch_spawn(struct launch *l, int dirfd, bool detached, struct err *e)
 {
 	auto_free char *self = NULL;
 	auto_close int theirs = -1;
@@ -152,7 +152,8 @@ static int launch_spawn(struct launch *l, int dirfd, struct err *e)
 		.path = self,
 		.argv = argv,
 		.fds = fds,
-		.n_fds = ARRAY_SIZE(fds),
+		/* A detached one must not hold our standard error open. */
+		.n_fds = ARRAY_SIZE(fds) - detached,
 		.new_session = true,
 	};
 	return child_spawn(&spec, &l->supervisor, e);
@@ -175,12 +176,112 @@ int launch_ephemeral(const char *home, struct sandbox_config *cfg, struct launch
 	cfg->ephemeral = true;
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	if ((rc = launch_make_dir(home, cfg, &l, &dirfd, e)) ||
-	    (rc = launch_write_config(cfg, dirfd, e)) || (rc = launch_spawn(&l, dirfd, e))) {
+	    (rc = launch_write_config(cfg, dirfd, e)) || (rc = launch_spawn(&l, dirfd, false, e))) {
 		launch_discard(&l);
 		return rc;
 	}
 	*out = l;
 	return 0;
+}
+
+/* Opens and locks <parent>: whoever makes or removes a sandbox's directory there holds it. */
+static int launch_lock_parent(const char *parent, int *out, struct err *e)
+{
+	auto_close int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return err_errno(e, errno, "cannot lock %s", parent);
+	*out = take_fd(&fd);
+	return 0;
+}
+
+/* Return: 0 if nothing is there any more; -EBUSY if a supervisor holds it. */
+static int launch_remove_at(int parent_fd, const char *name)
+{
+	auto_close int fd =
+		openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	return tree_remove(parent_fd, name);
+}
+
+int launch_claim(const char *parent, const char *name, int *dirfd, struct err *e)
+{
+	auto_close int parent_fd = -1;
+	auto_close int fd = -1;
+	int rc = launch_lock_parent(parent, &parent_fd, e);
+
+	if (rc)
+		return rc;
+	rc = launch_remove_at(parent_fd, name);
+	if (rc == -EBUSY)
+		return err_set(e, EBUSY, "sandbox %s is running already", name);
+	if (rc)
+		return err_errno(e, -rc, "cannot remove what is left of %s/%s", parent, name);
+	if (mkdirat(parent_fd, name, 0700) < 0)
+		return err_errno(e, errno, "cannot make %s/%s", parent, name);
+	fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_errno(e, errno, "cannot lock %s/%s", parent, name);
+	*dirfd = take_fd(&fd);
+	return 0;
+}
+
+int launch_detached(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
+		    struct err *e)
+{
+	struct launch l = LAUNCH_INIT;
+	int rc;
+
+	cfg->ephemeral = cfg->detached = true;
+	if (asprintf(&l.dir, "%s/%s", parent, cfg->name) < 0) {
+		l.dir = NULL;
+		return err_errno(e, ENOMEM, "sandbox directory");
+	}
+	if ((rc = launch_write_config(cfg, dirfd, e)) || (rc = launch_spawn(&l, dirfd, true, e))) {
+		launch_discard(&l);
+		return rc;
+	}
+	*out = l;
+	return 0;
+}
+
+int launch_remove(const char *parent, const char *name)
+{
+	auto_close int parent_fd = -1;
+	int rc = launch_lock_parent(parent, &parent_fd, NULL);
+
+	return rc ? rc : launch_remove_at(parent_fd, name);
+}
+
+void launch_each(const char *parent, void (*fn)(void *ctx, const char *name, int dirfd), void *ctx)
+{
+	auto_close int parent_fd = -1;
+	int scan_fd = -1;
+	struct dirent *d;
+	DIR *dir = NULL;
+
+	if (!launch_lock_parent(parent, &parent_fd, NULL))
+		scan_fd = openat(parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (scan_fd >= 0)
+		dir = fdopendir(scan_fd);
+	if (!dir) {
+		close_fd(&scan_fd);
+		return;
+	}
+	while ((d = readdir(dir))) {
+		auto_close int fd = -1;
+
+		if (d->d_name[0] == '.' || launch_remove_at(parent_fd, d->d_name) != -EBUSY)
+			continue;
+		fd = openat(parent_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0)
+			fn(ctx, d->d_name, fd);
+	}
+	closedir(dir);
 }
 
 void launch_end(struct launch *l, unsigned timeout_ms)

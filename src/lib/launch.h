@@ -43,4 +43,32 @@ void launch_end(struct launch *l, unsigned timeout_ms);
 /* Removes directories of ephemeral sandboxes whose supervisor is gone. Return: how many. */
 unsigned launch_sweep(const char *home);
 
+/*
+ * Sandboxes with a name of the user's live in <parent>/<name>/, locked in the same way.
+ * They are detached: they outlive whoever started them, who finds them again with
+ * launch_each().
+ */
+
+/*
+ * Makes and locks the directory of a sandbox; what a dead supervisor left there is removed.
+ * @parent: an existing directory, absolute
+ * @dirfd:  the sandbox's directory, with the lock; close it after launch_detached()
+ *
+ * Return: 0; -EBUSY if a supervisor holds it.
+ */
+int launch_claim(const char *parent, const char *name, int *dirfd, struct err *e);
+
+/* Starts the supervisor of a claimed directory.  Files may have been put there before. */
+int launch_detached(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
+		    struct err *e);
+
+/* Removes what a dead supervisor left. Return: -EBUSY if it is alive. */
+int launch_remove(const char *parent, const char *name);
+
+/*
+ * Calls @fn for each sandbox below @parent that has a living supervisor, and removes what
+ * dead ones left.  @dirfd is valid during the call.
+ */
+void launch_each(const char *parent, void (*fn)(void *ctx, const char *name, int dirfd), void *ctx);
+
 #endif

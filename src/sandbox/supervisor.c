@@ -17,7 +17,7 @@
  * told, and the process leaves.
  *
  * Ends: a client's SANDBOX_STOP; SIGTERM, SIGINT, SIGHUP; the owner's connection closes
- * (ephemeral sandboxes); the VM or msb-net dies; the guest breaks the protocol; the guest
+ * (ephemeral sandboxes, unless detached); the VM or msb-net dies; the guest breaks the protocol; the guest
  * does not answer within boot_timeout_s.  SIGKILL of the supervisor takes VM and msb-net
  * along (die_with_parent); the directory is then removed by the msb that started it, or by
  * the next one (lib/launch.c).
@@ -229,7 +229,7 @@ static void supervisor_on_owner_gone(struct relay *r)
 {
 	struct supervisor *s = supervisor_of(r);
 
-	if (s->cfg.ephemeral)
+	if (s->cfg.ephemeral && !s->cfg.detached)
 		supervisor_stop(s, 0, 0, "its owner is gone");
 	if (s->ended)
 		supervisor_leave(s);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_SERVER_API_H
+#define MSB_SERVER_API_H
+
+/* Methods of the API: the tables that tools/gen-api makes, and the handlers. */
+
+#include "server/rpc.h"
+#include "server/schema.h"
+
+struct api_method {
+	const char *name;
+	const struct schema *params;
+	void (*run)(struct rpc_call *c);
+};
+
+/* What an error code means besides JSON-RPC. */
+struct api_error {
+	int code; /* JSON-RPC */
+	int http; /* status of the answer to a single call */
+	int legacy; /* error.data.code, the number that older clients know; 0 = none */
+};
+
+extern const struct api_method api_methods[]; /* ended by name NULL */
+extern const struct api_error api_errors[]; /* ended by code 0 */
+extern const char api_document[]; /* api/openrpc.json */
+
+const struct api_method *api_find_method(const char *name);
+const struct api_error *api_find_error(int code);
+
+void method_sandbox_start(struct rpc_call *c);
+void method_sandbox_stop(struct rpc_call *c);
+void method_sandbox_list(struct rpc_call *c);
+void method_sandbox_metrics_get(struct rpc_call *c);
+void method_sandbox_repl_run(struct rpc_call *c);
+void method_sandbox_command_run(struct rpc_call *c);
+
+#endif

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/conn.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/mem.h"
+
+#define CONN_IN_MAX (64u << 10)
+#define CONN_OUT_MAX (64u << 20)
+/* With so much unread by the client, its next request waits. */
+#define CONN_OUT_HIGH (256u << 10)
+
+static void conn_pump(struct conn *c);
+
+/* ---- time ------------------------------------------------------------------------------ */
+
+/* Moving a deadline later costs nothing: the timer looks again when it fires. */
+static void conn_set_deadline(struct conn *c, uint64_t ms)
+{
+	if (!ms) {
+		c->deadline_ns = 0;
+		return;
+	}
+	c->deadline_ns = loop_now_ns() + ms * 1000000;
+	if (!c->timer.at_ns || c->timer.at_ns > c->deadline_ns)
+		loop_timer_set(c->server->loop, &c->timer, ms);
+}
+
+static void conn_set_phase(struct conn *c, enum conn_phase phase)
+{
+	static const unsigned ms[] = {
+		[CONN_IDLE] = CONN_IDLE_MS,     [CONN_HEAD] = CONN_HEAD_MS,
+		[CONN_BODY] = CONN_BODY_MS,     [CONN_BUSY] = 0,
+		[CONN_LINGER] = CONN_LINGER_MS,
+	};
+
+	if (c->phase == phase && phase != CONN_IDLE)
+		return;
+	c->phase = phase;
+	c->body_since_ns = phase == CONN_BODY ? loop_now_ns() : 0;
+	conn_set_deadline(c, ms[phase]);
+	if (phase != CONN_IDLE)
+		return;
+	/* The longest idle one is first in the list. */
+	list_remove(&c->link);
+	list_append(&c->server->conns, &c->link);
+}
+
+static void conn_timeout(struct loop_timer *t)
+{
+	struct conn *c = container_of(t, struct conn, timer);
+	size_t unwritten = buf_len(&c->stream.out);
+	uint64_t now = loop_now_ns();
+
+	if (!c->deadline_ns)
+		return;
+	if (now < c->deadline_ns) {
+		loop_timer_set(c->server->loop, t, (c->deadline_ns - now) / 1000000 + 1);
+		return;
+	}
+	if (unwritten && unwritten < c->unwritten) { /* slow, but it takes some */
+		c->unwritten = unwritten;
+		conn_set_deadline(c, CONN_WRITE_MS);
+		return;
+	}
+	if ((c->phase == CONN_HEAD || c->phase == CONN_BODY) && !unwritten) {
+		static const char text[] =
+			"{\"error\":\"the request took too long to arrive\",\"code\":null}";
+
+		c->server->count.bad_requests++;
+		conn_reply(c, 408, "application/json", "", text, sizeof(text) - 1, true);
+		return;
+	}
+	conn_destroy(c);
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+static void conn_free(struct corpse *corpse)
+{
+	struct conn *c = container_of(corpse, struct conn, corpse);
+
+	http_reader_fini(&c->reader);
+	free(c);
+}
+
+void conn_destroy(struct conn *c)
+{
+	struct server *s = c->server;
+
+	if (c->gone)
+		return;
+	c->gone = true;
+	if (c->cancel)
+		c->cancel(c);
+	c->cancel = NULL;
+	loop_timer_cancel(&c->timer);
+	stream_fini(&c->stream);
+	list_remove(&c->link);
+	s->n_conns--;
+	s->body_bytes -= c->body_bytes;
+	server_bury(s, &c->corpse, conn_free);
+	if (s->accept_paused) {
+		s->accept_paused = false;
+		for (int i = 0; i < LISTEN_COUNT; i++)
+			loop_watch_set(&s->listeners[i].watch, EPOLLIN);
+	}
+	server_check_end(s);
+}
+
+static int conn_data(struct stream *st)
+{
+	struct conn *c = container_of(st, struct conn, stream);
+
+	if (c->phase == CONN_LINGER)
+		buf_reset(&st->in);
+	else
+		conn_pump(c);
+	return c->gone ? -EPIPE : 0;
+}
+
+static void conn_closed(struct stream *st, int error)
+{
+	(void)error;
+	conn_destroy(container_of(st, struct conn, stream));
+}
+
+static void conn_linger(struct conn *c)
+{
+	conn_set_phase(c, CONN_LINGER);
+	shutdown(c->stream.fd, SHUT_WR);
+	buf_reset(&c->stream.in);
+}
+
+static void conn_drained(struct stream *st)
+{
+	struct conn *c = container_of(st, struct conn, stream);
+
+	if (c->phase == CONN_LINGER)
+		conn_linger(c);
+	else if (!c->gone)
+		conn_pump(c);
+}
+
+int conn_create(struct server *s, int fd, bool local, struct err *e)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	int one = 1, rc;
+
+	if (!c) {
+		close(fd);
+		return err_errno(e, ENOMEM, "connection");
+	}
+	c->server = s;
+	c->local = local;
+	list_init(&c->link);
+	http_reader_init(&c->reader, CONN_BODY_MAX);
+	loop_timer_init(&c->timer, conn_timeout);
+	c->stream.on_data = conn_data;
+	c->stream.on_close = conn_closed;
+	c->stream.on_drain = conn_drained;
+	rc = stream_init(&c->stream, s->loop, fd, CONN_IN_MAX, CONN_OUT_MAX, e);
+	if (rc) {
+		stream_fini(&c->stream);
+		conn_free(&c->corpse);
+		return rc;
+	}
+	if (!local)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	s->n_conns++;
+	s->count.connections++;
+	conn_set_phase(c, CONN_IDLE);
+	conn_set_deadline(c, CONN_HEAD_MS); /* who connects has something to ask */
+	return 0;
+}
+
+bool conn_evict(struct server *s)
+{
+	list_for_each (pos, tmp, &s->conns) {
+		struct conn *c = list_entry(pos, struct conn, link);
+
+		if (c->phase == CONN_IDLE && !buf_len(&c->stream.out)) {
+			conn_destroy(c);
+			return true;
+		}
+	}
+	return false;
+}
+
+void conn_drain_all(struct server *s)
+{
+	list_for_each (pos, tmp, &s->conns) {
+		struct conn *c = list_entry(pos, struct conn, link);
+
+		if (c->phase != CONN_BUSY && !buf_len(&c->stream.out))
+			conn_destroy(c);
+	}
+}
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+/* RFC 9110 §6.6.1, once a second. */
+static const char *conn_date(void)
+{
+	static char text[40];
+	static time_t of;
+	time_t now = time(NULL);
+	struct tm tm;
+
+	if (now != of) {
+		of = now;
+		strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	}
+	return text;
+}
+
+void conn_reply(struct conn *c, int status, const char *type, const char *headers, const void *body,
+		size_t len, bool close)
+{
+	bool keep = !close && c->reader.request.keep_alive && !c->server->stopping;
+	struct buf *out = &c->stream.out;
+	char head[2048];
+	int n;
+
+	c->cancel = NULL;
+	if (c->gone)
+		return;
+	n = snprintf(head, sizeof(head),
+		     "HTTP/1.1 %d %s\r\nDate: %s\r\n%s%s%sContent-Length: %zu\r\n%s"
+		     "Connection: %s\r\n\r\n",
+		     status, http_status_text(status), conn_date(), len ? "Content-Type: " : "",
+		     len ? type : "", len ? "\r\n" : "", len, headers,
+		     keep ? "keep-alive" : "close");
+	/* 204 has no length (RFC 9110 §8.6). */
+	if (status == 204)
+		n = snprintf(head, sizeof(head),
+			     "HTTP/1.1 204 No Content\r\nDate: %s\r\n%s"
+			     "Connection: %s\r\n\r\n",
+			     conn_date(), headers, keep ? "keep-alive" : "close");
+	if (n >= (int)sizeof(head) || buf_append(out, head, (size_t)n) ||
+	    (len && !c->head_only && buf_append(out, body, len))) {
+		conn_destroy(c);
+		return;
+	}
+	c->server->body_bytes -= c->body_bytes;
+	c->body_bytes = 0;
+	c->unwritten = SIZE_MAX;
+	if (keep) {
+		http_reader_next(&c->reader);
+		conn_set_phase(c, CONN_IDLE);
+	} else {
+		conn_set_phase(c, CONN_LINGER);
+		conn_set_deadline(c, CONN_WRITE_MS);
+	}
+	stream_flush(&c->stream); /* conn_drained() follows, at once or later */
+	if (!c->gone && !buf_len(out) && !c->pumping && keep)
+		conn_pump(c);
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static void conn_bad(struct conn *c, int status, const char *reason)
+{
+	char text[256];
+	int n = snprintf(text, sizeof(text), "{\"error\":\"%s\",\"code\":null}", reason);
+
+	c->server->count.bad_requests++;
+	conn_reply(c, status, "application/json", "", text, (size_t)n, true);
+}
+
+/* Counts the body that arrived. Return: false if all of them are too much. */
+static bool conn_account(struct conn *c)
+{
+	size_t now = buf_len(&c->reader.request.body);
+
+	c->server->body_bytes += now - c->body_bytes;
+	c->body_bytes = now;
+	if (c->server->body_bytes > CONN_BODIES_MAX)
+		return false;
+	if (c->phase == CONN_BODY) {
+		uint64_t took = (loop_now_ns() - c->body_since_ns) / 1000000;
+		uint64_t may = CONN_BODY_MS + (uint64_t)now / CONN_BODY_RATE * 1000;
+
+		conn_set_deadline(c, may > took ? may - took : 1);
+	}
+	return true;
+}
+
+static void conn_head_done(struct conn *c)
+{
+	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	struct http_request *q = &c->reader.request;
+
+	c->head_only = q->method == HTTP_HEAD;
+	if (!http_api_head(c))
+		return;
+	conn_set_phase(c, CONN_BODY);
+	if (q->expects_continue && !buf_append(&c->stream.out, go_on, sizeof(go_on) - 1))
+		stream_flush(&c->stream);
+}
+
+/* Takes some of what came. Return: is there more to do now? */
+static bool conn_step(struct conn *c)
+{
+	struct buf *in = &c->stream.in;
+	size_t used;
+	int rc = http_reader_feed(&c->reader, buf_data(in), buf_len(in), &used);
+
+	buf_consume(in, used);
+	if (rc < 0) {
+		conn_bad(c, -rc, c->reader.reason);
+		return false;
+	}
+	if (!conn_account(c)) {
+		conn_bad(c, 503, "the server is busy with large requests: try again later");
+		return false;
+	}
+	switch (rc) {
+	case HTTP_EV_HEAD:
+		conn_head_done(c);
+		return !c->gone && c->phase == CONN_BODY;
+	case HTTP_EV_REQUEST:
+		conn_set_phase(c, CONN_BUSY);
+		c->server->count.requests++;
+		http_api_request(c);
+		return !c->gone && c->phase == CONN_IDLE;
+	default:
+		if (c->phase == CONN_IDLE && http_reader_busy(&c->reader))
+			conn_set_phase(c, CONN_HEAD);
+		return false;
+	}
+}
+
+static void conn_pump(struct conn *c)
+{
+	if (c->pumping || c->gone)
+		return;
+	c->pumping = true;
+	while (c->phase < CONN_BUSY && (buf_len(&c->stream.in) || c->phase == CONN_BODY) &&
+	       buf_len(&c->stream.out) < CONN_OUT_HIGH && conn_step(c))
+		;
+	c->pumping = false;
+	/* Reading was off while the buffer was full. */
+	if (!c->gone)
+		stream_flush(&c->stream);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: Routes, keys and origins
+ *
+ * Purpose: decides, when a request's head is there, whether it may be made, and gives it
+ * to whoever answers it when it is complete.  A body is read only of a request that has a
+ * route and a key.
+ *
+ * Trust boundary: in dev mode nobody needs a key, so what a browser does on behalf of a
+ * page that it happens to show must not get through: the Host must be a loopback name
+ * or an address (no DNS rebinding), and an Origin must be a loopback one (no foreign
+ * pages).  With keys neither matters: a page has none.
+ */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "codec/token.h"
+#include "server/api.h"
+#include "server/conn.h"
+#include "server/prometheus.h"
+
+struct route {
+	const char *path;
+	uint8_t method; /* of llhttp; GET also means HEAD */
+	bool open; /* needs no key */
+	void (*run)(struct conn *c, const struct route *r);
+	const char *rpc_method; /* the only one of this path; NULL = any */
+};
+
+/* A request for calls, while it is worked on. */
+struct api_request {
+	struct conn *conn; /* NULL = gone */
+	struct server *server;
+	struct rpc_request rpc;
+	struct corpse corpse;
+};
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+/* CORS: pages may call us, as decided by http_api_head(). */
+static const char *api_headers(struct conn *c, char *to, size_t size)
+{
+	const char *origin = http_header(&c->reader.request, "origin");
+
+	to[0] = '\0';
+	if (origin && strlen(origin) < 256)
+		snprintf(to, size, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n", origin);
+	return to;
+}
+
+static void api_reply(struct conn *c, int status, const char *type, const void *body, size_t len)
+{
+	char headers[400];
+
+	conn_reply(c, status, type, api_headers(c, headers, sizeof(headers)), body, len, false);
+}
+
+/* An error outside of JSON-RPC: {"error": text, "code": number or null}. */
+static void api_error(struct conn *c, int status, int code, const char *more, const char *text)
+{
+	const struct http_request *q = &c->reader.request;
+	char body[512], number[16] = "null", headers[1024];
+	int n;
+
+	if (code)
+		snprintf(number, sizeof(number), "%d", code);
+	n = snprintf(body, sizeof(body), "{\"error\":\"%s\",\"code\":%s}", text, number);
+	api_headers(c, headers, sizeof(headers));
+	snprintf(headers + strlen(headers), sizeof(headers) - strlen(headers), "%s", more);
+	/* Its body is not read: then the connection is of no more use. */
+	conn_reply(c, status, "application/json", headers, body, (size_t)n, q->has_body);
+}
+
+/* ---- who asks ------------------------------------------------------------------------------ */
+
+static const char *api_given_key(const struct http_request *q)
+{
+	const char *v = http_header(q, "proxy-authorization");
+
+	if (!v)
+		v = http_header(q, "authorization");
+	if (v && !strncasecmp(v, "bearer ", 7))
+		for (v += 7; *v == ' ';)
+			v++;
+	return v;
+}
+
+static bool api_authorized(struct conn *c, struct principal *who)
+{
+	const struct http_request *q = &c->reader.request;
+	static const char ask[] = "WWW-Authenticate: Bearer\r\n";
+	struct token_claims claims;
+	const char *key;
+	int rc;
+
+	*who = (struct principal){ .ns = "*" };
+	if (c->server->opt->dev)
+		return true;
+	key = api_given_key(q);
+	rc = key ? token_check(c->server->secret, strlen(c->server->secret), key, time(NULL),
+			       &claims)
+		 : -1;
+	if (rc) {
+		bool token = key && !strncmp(key, TOKEN_PREFIX, strlen(TOKEN_PREFIX));
+
+		c->server->count.denied++;
+		api_error(c, 401, token ? 1004 : 1001, ask,
+			  token ? "Invalid or expired token" : "Invalid credentials");
+		return false;
+	}
+	snprintf(who->ns, sizeof(who->ns), "%s", claims.ns);
+	return true;
+}
+
+/* Is it an address, or a name that always means this machine?  A port may follow. */
+static bool api_is_local(const char *host)
+{
+	char name[64];
+	uint8_t addr[16];
+	size_t n;
+
+	if (*host == '[') {
+		n = strcspn(++host, "]");
+	} else {
+		n = strcspn(host, ":");
+	}
+	if (n >= sizeof(name))
+		return false;
+	memcpy(name, host, n);
+	name[n] = '\0';
+	return !strcasecmp(name, "localhost") || inet_pton(AF_INET, name, addr) == 1 ||
+	       inet_pton(AF_INET6, name, addr) == 1;
+}
+
+static bool api_origin_is_loopback(const char *origin)
+{
+	const char *host = strstr(origin, "://");
+
+	if (!host)
+		return false; /* "null": a file, a sandboxed frame */
+	host += 3;
+	return api_is_local(host) && (!strncasecmp(host, "localhost", 9) ||
+				      !strncmp(host, "127.", 4) || !strncmp(host, "[::1]", 5));
+}
+
+static bool api_origin_ok(struct conn *c)
+{
+	const char *host = http_header(&c->reader.request, "host");
+	const char *origin = http_header(&c->reader.request, "origin");
+
+	if (!c->server->opt->dev || c->local)
+		return true;
+	if ((!host || api_is_local(host)) && (!origin || api_origin_is_loopback(origin)))
+		return true;
+	c->server->count.denied++;
+	api_error(
+		c, 403, 3001, "",
+		"Access denied: without keys (--dev) only pages and names of this machine may ask");
+	return false;
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+static void api_request_free(struct corpse *c)
+{
+	struct api_request *r = container_of(c, struct api_request, corpse);
+
+	rpc_request_fini(&r->rpc);
+	free(r);
+}
+
+static void api_rpc_cancel(struct conn *c)
+{
+	struct api_request *r = c->state;
+
+	r->conn = NULL;
+	rpc_cancel(&r->rpc.call);
+	r->rpc.active = false;
+	server_bury(r->server, &r->corpse, api_request_free);
+}
+
+static void api_rpc_done(struct rpc_request *q, int status, char *body)
+{
+	struct api_request *r = container_of(q, struct api_request, rpc);
+
+	if (r->conn) {
+		r->conn->cancel = NULL;
+		api_reply(r->conn, status, "application/json", body, body ? strlen(body) : 0);
+	}
+	free(body);
+	r->conn = NULL;
+	server_bury(r->server, &r->corpse, api_request_free);
+}
+
+static void api_run_rpc(struct conn *c, const struct route *route)
+{
+	struct buf *body = &c->reader.request.body;
+	struct api_request *r = calloc(1, sizeof(*r));
+	struct principal who;
+
+	if (!r) {
+		api_error(c, 503, 5003, "", "the server is out of memory: try again later");
+		return;
+	}
+	if (!api_authorized(c, &who)) { /* a key may have expired while the body came */
+		free(r);
+		return;
+	}
+	r->conn = c;
+	r->server = c->server;
+	r->rpc.done = api_rpc_done;
+	r->rpc.only_method = route->rpc_method;
+	c->state = r;
+	c->cancel = api_rpc_cancel;
+	rpc_request_start(&r->rpc, c->server, &who, (const char *)buf_data(body), buf_len(body));
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
+static void api_run_health(struct conn *c, const struct route *route)
+{
+	static const char text[] = "{\"message\":\"Service is healthy\"}";
+
+	(void)route;
+	api_reply(c, 200, "application/json", text, sizeof(text) - 1);
+}
+
+static void api_run_document(struct conn *c, const struct route *route)
+{
+	(void)route;
+	api_reply(c, 200, "application/json", api_document, strlen(api_document));
+}
+
+static void api_run_metrics(struct conn *c, const struct route *route)
+{
+	struct buf text = BUF_INIT;
+
+	(void)route;
+	if (prometheus_text(c->server, &text))
+		api_error(c, 503, 5003, "", "the server is out of memory: try again later");
+	else
+		api_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_data(&text),
+			  buf_len(&text));
+	buf_fini(&text);
+}
+
+/* ---- routes ----------------------------------------------------------------------------------- */
+
+#define API_SANDBOX "/api/v1/sandbox/"
+
+static const struct route api_routes[] = {
+	{ "/api/v1/health", HTTP_GET, true, api_run_health, NULL },
+	{ "/api/v1/openrpc.json", HTTP_GET, true, api_run_document, NULL },
+	{ "/api/v1/rpc", HTTP_POST, false, api_run_rpc, NULL },
+	{ "/metrics", HTTP_GET, false, api_run_metrics, NULL },
+	/* Some older clients send each method to a path of its own. */
+	{ API_SANDBOX "start", HTTP_POST, false, api_run_rpc, "sandbox.start" },
+	{ API_SANDBOX "stop", HTTP_POST, false, api_run_rpc, "sandbox.stop" },
+	{ API_SANDBOX "repl/run", HTTP_POST, false, api_run_rpc, "sandbox.repl.run" },
+	{ API_SANDBOX "command/run", HTTP_POST, false, api_run_rpc, "sandbox.command.run" },
+	{ API_SANDBOX "metrics/get", HTTP_POST, false, api_run_rpc, "sandbox.metrics.get" },
+	{ NULL },
+};
+
+static const struct route *api_find_route(const char *path)
+{
+	for (const struct route *r = api_routes; r->path; r++)
+		if (!strcmp(r->path, path))
+			return r;
+	return NULL;
+}
+
+static void api_preflight(struct conn *c)
+{
+	char headers[1024];
+
+	api_headers(c, headers, sizeof(headers));
+	snprintf(headers + strlen(headers), sizeof(headers) - strlen(headers),
+		 "Access-Control-Allow-Methods: GET, POST, PUT, DELETE\r\n"
+		 "Access-Control-Allow-Headers: Authorization, Accept, Content-Type, "
+		 "Mcp-Session-Id, Mcp-Protocol-Version\r\n"
+		 "Access-Control-Max-Age: 600\r\n");
+	conn_reply(c, 204, "", headers, NULL, 0, c->reader.request.has_body);
+}
+
+bool http_api_head(struct conn *c)
+{
+	const struct http_request *q = &c->reader.request;
+	const struct route *r = api_find_route(q->path);
+	uint8_t method = q->method == HTTP_HEAD ? HTTP_GET : q->method;
+	struct principal who;
+
+	if (!api_origin_ok(c))
+		return false;
+	if (method == HTTP_OPTIONS) {
+		api_preflight(c);
+		return false;
+	}
+	if (!r) {
+		api_error(c, 404, 4001, "", "no such path: the API is at /api/v1/rpc");
+		return false;
+	}
+	if (method != r->method) {
+		bool get = r->method == HTTP_GET;
+
+		api_error(c, 405, 0,
+			  get ? "Allow: GET, HEAD, OPTIONS\r\n" : "Allow: POST, OPTIONS\r\n",
+			  get ? "use GET for this path" : "use POST for this path");
+		return false;
+	}
+	if (r->open)
+		return true;
+	return api_authorized(c, &who);
+}
+
+void http_api_request(struct conn *c)
+{
+	const struct route *r = api_find_route(c->reader.request.path);
+
+	r->run(c, r);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_SERVER_IMAGES_H
+#define MSB_SERVER_IMAGES_H
+
+/*
+ * Finding images for sandboxes that are to start.  One that is absent and has a recipe is
+ * put together by msb-image; all who wait for it share one such process.
+ */
+
+#include "base/list.h"
+#include "image/store.h"
+#include "sys/loop.h"
+
+struct images {
+	struct loop *loop;
+	const char *home;
+	struct list jobs;
+};
+
+struct image_wait {
+	struct list link;
+	/* Called once; @e is NULL if the image can now be found. */
+	void (*done)(struct image_wait *w, const struct err *e);
+};
+
+void images_init(struct images *im, struct loop *l, const char *home);
+
+/* Ends what is being put together. */
+void images_fini(struct images *im);
+
+/*
+ * Return: 0 with *@out, to be freed with image_free(); -EINPROGRESS: it is being put
+ * together, @w->done comes; or an error.
+ */
+int images_find(struct images *im, const char *name, struct image_wait *w, struct image **out,
+		struct err *e);
+
+/* Does not wait any more. Harmless if it does not. */
+void images_forget(struct image_wait *w);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_SERVER_INTERNAL_H
+#define MSB_SERVER_INTERNAL_H
+
+/* Shared by the files of the server; nobody else includes it. */
+
+#include <netinet/in.h>
+
+#include "base/list.h"
+#include "server/images.h"
+#include "server/server.h"
+#include "sys/loop.h"
+
+/*
+ * Something that a callback of its own made superfluous: it is freed when the loop is back
+ * in our hands, so that whoever is further up the stack may still look at it.
+ */
+struct corpse {
+	struct list link;
+	void (*free)(struct corpse *c);
+};
+
+struct listener {
+	struct server *server;
+	struct loop_watch watch;
+	int fd;
+	bool local; /* a unix socket */
+};
+
+enum { LISTEN_TCP, LISTEN_UNIX, LISTEN_COUNT };
+
+struct server_counters {
+	uint64_t connections, refused, requests, calls, failed_calls, bad_requests, denied;
+	uint64_t started, start_failures;
+};
+
+struct server {
+	const struct server_options *opt;
+	struct loop *loop;
+	char *path; /* of the namespaces */
+	char *secret; /* NULL in dev mode */
+	char address[256];
+	struct listener listeners[LISTEN_COUNT];
+	struct loop_watch signal_watch;
+	int signal_fd, pid_fd;
+
+	struct list conns;
+	unsigned n_conns, max_conns;
+	size_t body_bytes; /* of requests that are being read or worked on */
+	bool accept_paused;
+
+	struct list boxes;
+	unsigned n_boxes;
+	struct images images;
+
+	struct list corpses;
+	struct loop_timer bury_timer, stop_timer;
+	bool stopping, fast; /* fast: asked a second time */
+	uint64_t started_ns;
+	struct server_counters count;
+};
+
+void server_bury(struct server *s, struct corpse *c, void (*fn)(struct corpse *));
+
+/* Something ended: if the server is to end, is this the time? */
+void server_check_end(struct server *s);
+
+/* pidfile.c: takes the lock and writes the file. Return: descriptor that holds the lock. */
+int pidfile_take(const char *home, int *fd, struct err *e);
+int pidfile_write(int fd, const char *address, struct err *e);
+void pidfile_release(const char *home, int *fd);
+
+#endif

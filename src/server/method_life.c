@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sandbox.start, sandbox.stop, sandbox.list */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "server/api.h"
+#include "server/box.h"
+
+#define START_TIMEOUT_MS 180000u
+
+/* A caller of start or stop who waits. */
+struct life_wait {
+	struct rpc_call *call;
+	struct box_wait wait;
+	struct loop_timer timer;
+	struct corpse corpse;
+	char ns[RPC_NAME_SIZE], name[RPC_NAME_SIZE];
+};
+
+static void life_free(struct corpse *c)
+{
+	free(container_of(c, struct life_wait, corpse));
+}
+
+/* Ends the waiting. Return: the call, to be answered. */
+static struct rpc_call *life_end(struct life_wait *w)
+{
+	struct rpc_call *c = w->call;
+
+	loop_timer_cancel(&w->timer);
+	box_wait_forget(&w->wait);
+	server_bury(c->server, &w->corpse, life_free);
+	return c;
+}
+
+static void life_cancel(struct rpc_call *c)
+{
+	life_end(c->state);
+}
+
+static void life_timeout(struct loop_timer *t)
+{
+	struct life_wait *w = container_of(t, struct life_wait, timer);
+
+	rpc_reply(life_end(w),
+		  json_sprintf("Sandbox %s was started, but timed out waiting for it to "
+			       "be fully running. It may still be initializing.",
+			       w->name));
+}
+
+static struct life_wait *life_wait(struct rpc_call *c, void (*done)(struct box_wait *, const char *))
+{
+	struct life_wait *w = calloc(1, sizeof(*w));
+
+	if (!w) {
+		rpc_fail(c, JSONRPC_INTERNAL, "Internal server error: out of memory");
+		return NULL;
+	}
+	w->call = c;
+	w->wait.done = done;
+	loop_timer_init(&w->timer, life_timeout);
+	strcpy(w->ns, c->ns);
+	strcpy(w->name, rpc_string(c->params, "sandbox"));
+	c->state = w;
+	c->cancel = life_cancel;
+	return w;
+}
+
+/* ---- start ---------------------------------------------------------------------------- */
+
+static void start_try(struct life_wait *w);
+
+static void start_done(struct box_wait *bw, const char *error)
+{
+	struct life_wait *w = container_of(bw, struct life_wait, wait);
+	struct rpc_call *c = life_end(w);
+
+	if (error)
+		rpc_fail(c, RPC_SANDBOX_FAILED, "Sandbox %s could not be started: %s", w->name,
+			 error);
+	else
+		rpc_reply(c, json_sprintf("Sandbox %s started successfully", w->name));
+}
+
+/* One of that name was ending; now it is gone. */
+static void start_again(struct box_wait *bw, const char *error)
+{
+	struct life_wait *w = container_of(bw, struct life_wait, wait);
+
+	(void)error;
+	start_try(w);
+}
+
+static void start_try(struct life_wait *w)
+{
+	struct rpc_call *c = w->call;
+	struct box *b = box_find(c->server, w->ns, w->name);
+	struct err e = ERR_INIT;
+	int code;
+
+	if (b && b->state == BOX_STOPPING) {
+		w->wait.done = start_again;
+		list_init(&w->wait.link);
+		list_append(&b->stop_waits, &w->wait.link);
+		return;
+	}
+	code = b ? 0
+		 : box_start(c->server, w->ns, w->name, json_object_get(c->params, "config"), &b,
+			     &e);
+	if (code) {
+		life_end(w);
+		rpc_fail(c, code, "%s", err_text(&e));
+		return;
+	}
+	w->wait.done = start_done;
+	box_wait_ready(b, &w->wait);
+}
+
+void method_sandbox_start(struct rpc_call *c)
+{
+	struct life_wait *w;
+	uint64_t ms = rpc_timeout_ms(c->params);
+
+	if (!ms)
+		ms = rpc_timeout_ms(json_object_get(c->params, "config"));
+	if (!strcmp(c->ns, "*")) {
+		rpc_fail(c, JSONRPC_BAD_PARAMS, "Invalid params: params.namespace must be a name");
+		return;
+	}
+	w = life_wait(c, start_done);
+	if (!w)
+		return;
+	loop_timer_set(c->server->loop, &w->timer, ms ? ms : START_TIMEOUT_MS);
+	start_try(w);
+}
+
+/* ---- stop ------------------------------------------------------------------------------- */
+
+static void stop_done(struct box_wait *bw, const char *error)
+{
+	struct life_wait *w = container_of(bw, struct life_wait, wait);
+	struct rpc_call *c = life_end(w);
+
+	(void)error;
+	rpc_reply(c, json_sprintf("Sandbox %s stopped successfully", w->name));
+}
+
+void method_sandbox_stop(struct rpc_call *c)
+{
+	const char *name = rpc_string(c->params, "sandbox");
+	struct box *b = box_find(c->server, c->ns, name);
+	struct life_wait *w;
+
+	if (!b) {
+		rpc_fail(c, RPC_NOT_FOUND, "Sandbox %s is not running", name);
+		return;
+	}
+	w = life_wait(c, stop_done);
+	if (w)
+		box_stop(b, &w->wait);
+}
+
+/* ---- list ------------------------------------------------------------------------------- */
+
+static json_t *list_entry_json(const struct box *b)
+{
+	static const char *const states[] = {
+		[BOX_PREPARING] = "preparing",
+		[BOX_BOOTING] = "booting",
+		[BOX_READY] = "running",
+		[BOX_STOPPING] = "stopping",
+	};
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s}", "name", b->name, "namespace",
+			 b->ns, "image", box_meta(b, "image"), "state", states[b->state], "engine",
+			 b->engine[0] ? b->engine : NULL, "isolation",
+			 b->isolation[0] ? b->isolation : NULL, "started_at",
+			 box_meta(b, "started_at"));
+}
+
+void method_sandbox_list(struct rpc_call *c)
+{
+	json_t *all = json_array();
+
+	list_for_each (pos, tmp, &c->server->boxes) {
+		struct box *b = list_entry(pos, struct box, link);
+
+		if (!strcmp(c->ns, "*") || !strcmp(c->ns, b->ns))
+			json_array_append_new(all, list_entry_json(b));
+	}
+	rpc_reply(c, json_pack("{s:o}", "sandboxes", all));
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/rpc.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "codec/utf8.h"
+#include "server/api.h"
+#include "server/internal.h"
+
+#define RPC_OUT_OF_MEMORY "Internal server error: out of memory: try again later"
+
+const struct api_method *api_find_method(const char *name)
+{
+	for (const struct api_method *m = api_methods; m->name; m++)
+		if (!strcmp(m->name, name))
+			return m;
+	return NULL;
+}
+
+const struct api_error *api_find_error(int code)
+{
+	static const struct api_error unknown = { 0, 500, 5002 };
+
+	for (const struct api_error *e = api_errors; e->code; e++)
+		if (e->code == code)
+			return e;
+	return &unknown;
+}
+
+/* ---- answers ------------------------------------------------------------------------ */
+
+static void rpc_answered(struct rpc_call *c)
+{
+	c->answered = true;
+	c->cancel = NULL;
+	if (!c->result)
+		c->server->count.failed_calls++;
+	c->done(c);
+}
+
+void rpc_reply(struct rpc_call *c, json_t *result)
+{
+	if (!result) {
+		rpc_fail(c, JSONRPC_INTERNAL, "%s", RPC_OUT_OF_MEMORY);
+		return;
+	}
+	c->result = result;
+	rpc_answered(c);
+}
+
+void rpc_fail_data(struct rpc_call *c, int code, json_t *data, const char *fmt, ...)
+{
+	int legacy = api_find_error(code)->legacy;
+	struct buf clean = BUF_INIT;
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	/* Cut in the middle of a character, or with a guest's bytes in it. */
+	if (!utf8_clean(&clean, line, strlen(line)))
+		snprintf(c->message, sizeof(c->message), "%.*s", (int)buf_len(&clean),
+			 (const char *)buf_data(&clean));
+	buf_fini(&clean);
+	c->code = code;
+	if (!data && legacy)
+		data = json_object();
+	if (data && legacy)
+		json_object_set_new(data, "code", json_integer(legacy));
+	c->data = data;
+	rpc_answered(c);
+}
+
+void rpc_call_fini(struct rpc_call *c)
+{
+	json_decref(c->result);
+	json_decref(c->data);
+	c->result = c->data = NULL;
+}
+
+void rpc_cancel(struct rpc_call *c)
+{
+	if (c->cancel)
+		c->cancel(c);
+	c->cancel = NULL;
+}
+
+/* ---- parameters ---------------------------------------------------------------------- */
+
+const char *rpc_string(const json_t *o, const char *key)
+{
+	return json_string_value(json_object_get(o, key));
+}
+
+bool rpc_number(const json_t *o, const char *key, double *out)
+{
+	json_t *v = json_object_get(o, key);
+
+	if (!json_is_number(v))
+		return false;
+	*out = json_number_value(v);
+	return true;
+}
+
+uint64_t rpc_timeout_ms(const json_t *o)
+{
+	double s;
+
+	if (!rpc_number(o, "timeout", &s))
+		return 0;
+	/* Some clients send absurd numbers and mean "long". */
+	return s >= 1e9 ? 1000000000000u : (uint64_t)ceil(s * 1000);
+}
+
+/* ---- one call ------------------------------------------------------------------------ */
+
+/* Which namespace is meant, and may it be?  Nothing is looked up before. */
+static bool rpc_resolve_namespace(struct rpc_call *c)
+{
+	const char *ns = rpc_string(c->params, "namespace");
+	bool all = !strcmp(c->who.ns, "*");
+
+	if (!ns || (!strcmp(ns, "*") && !all))
+		ns = all ? "default" : c->who.ns;
+	snprintf(c->ns, sizeof(c->ns), "%s", ns);
+	return all || !strcmp(ns, c->who.ns);
+}
+
+void rpc_start(struct rpc_call *c, const char *method)
+{
+	const struct api_method *m = api_find_method(method);
+	struct err e = ERR_INIT;
+
+	c->server->count.calls++;
+	if (!m) {
+		rpc_fail(c, JSONRPC_NO_METHOD, "Method not found: %s", method);
+		return;
+	}
+	if (schema_check(m->params, c->params, "params", &e)) {
+		rpc_fail(c, JSONRPC_BAD_PARAMS, "Invalid params: %s", err_text(&e));
+		return;
+	}
+	if (!rpc_resolve_namespace(c)) {
+		c->server->count.denied++;
+		rpc_fail(c, RPC_DENIED, "Access denied: the key is for namespace %s", c->who.ns);
+		return;
+	}
+	m->run(c);
+}
+
+/* ---- one request ---------------------------------------------------------------------- */
+
+static void rpc_request_end(struct rpc_request *q, int status, json_t *answer)
+{
+	char *body = answer ? json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+
+	if (answer && !body) {
+		body = strdup("{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32603,\"message\":"
+			      "\"" RPC_OUT_OF_MEMORY "\"},\"id\":null}");
+		status = 500;
+	}
+	json_decref(answer);
+	q->active = false;
+	q->done(q, status, body);
+}
+
+static void rpc_request_step(struct rpc_request *q);
+
+/* Return: the answer to the current call as JSON, NULL for a notification in a batch. */
+static json_t *rpc_request_answer(struct rpc_request *q)
+{
+	struct rpc_call *c = &q->call;
+	json_t *answer;
+
+	if (!q->current.id && q->current.error == JSONRPC_INVALID)
+		q->current.id = json_null();
+	if (q->msg.batch && !q->current.id && q->current.error != JSONRPC_INVALID) {
+		rpc_call_fini(c);
+		return NULL;
+	}
+	if (c->result)
+		answer = jsonrpc_result(json_incref(c->result), q->current.id);
+	else
+		answer = jsonrpc_error(c->code, c->message, json_incref(c->data), q->current.id);
+	rpc_call_fini(c);
+	return answer;
+}
+
+static void rpc_request_done(struct rpc_call *c)
+{
+	struct rpc_request *q = container_of(c, struct rpc_request, call);
+	int status = c->result ? 200 : api_find_error(c->code)->http;
+	json_t *answer = rpc_request_answer(q);
+
+	if (!q->msg.batch) {
+		rpc_request_end(q, status, answer);
+		return;
+	}
+	if (answer)
+		json_array_append_new(q->answers, answer);
+	if (!q->looping)
+		rpc_request_step(q);
+}
+
+static void rpc_request_one(struct rpc_request *q)
+{
+	struct server *s = q->call.server;
+
+	jsonrpc_call_at(&q->msg, q->next++, &q->current);
+	q->call = (struct rpc_call){
+		.server = s,
+		.who = q->who,
+		.params = q->current.params,
+		.done = rpc_request_done,
+	};
+	if (q->current.error)
+		rpc_fail(&q->call, q->current.error, "%s", q->current.reason);
+	else if (q->only_method && strcmp(q->current.method, q->only_method))
+		rpc_fail(&q->call, JSONRPC_INVALID, "Invalid request: this path is for method %s",
+			 q->only_method);
+	else
+		rpc_start(&q->call, q->current.method);
+}
+
+/* The calls of a batch run one after the other: a later one may need an earlier one. */
+static void rpc_request_step(struct rpc_request *q)
+{
+	json_t *answers;
+
+	q->looping = true;
+	while (q->call.answered && q->next < q->msg.n)
+		rpc_request_one(q);
+	q->looping = false;
+	if (!q->msg.batch || !q->call.answered)
+		return;
+	answers = q->answers;
+	q->answers = NULL;
+	if (json_array_size(answers)) {
+		rpc_request_end(q, 200, answers);
+		return;
+	}
+	json_decref(answers);
+	rpc_request_end(q, 204, NULL);
+}
+
+void rpc_request_start(struct rpc_request *q, struct server *s, const struct principal *who,
+		       const char *text, size_t len)
+{
+	char reason[256];
+	int code = jsonrpc_parse(text, len, &q->msg, reason, sizeof(reason));
+
+	q->who = *who;
+	q->active = true;
+	q->call = (struct rpc_call){ .server = s, .who = *who, .done = rpc_request_done };
+	q->call.answered = !code;
+	if (code) {
+		q->current = (struct jsonrpc_call){ .id = json_null() };
+		q->msg = (struct jsonrpc_message){ .root = NULL };
+		s->count.bad_requests++;
+		rpc_fail(&q->call, code, "%s", reason);
+		return;
+	}
+	if (q->msg.batch)
+		q->answers = json_array();
+	rpc_request_step(q);
+}
+
+void rpc_request_fini(struct rpc_request *q)
+{
+	if (q->active)
+		rpc_cancel(&q->call);
+	q->active = false;
+	rpc_call_fini(&q->call);
+	json_decref(q->answers);
+	q->answers = NULL;
+	jsonrpc_message_fini(&q->msg);
+}

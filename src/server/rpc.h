@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_SERVER_RPC_H
+#define MSB_SERVER_RPC_H
+
+/*
+ * Calls: from the text of a request to its answer.
+ *
+ * A handler (api.h) gets a struct rpc_call and answers it exactly once, with rpc_reply()
+ * or rpc_fail(), at once or later.  If it answers later it sets `cancel`; that is called
+ * instead when the client is gone, and the call must not be touched any more after it.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "codec/jsonrpc.h"
+
+struct server;
+
+/* JSON-RPC codes of our own; api/openrpc.json has their meaning. */
+enum rpc_code {
+	RPC_NOT_FOUND = -32001,
+	RPC_SANDBOX_FAILED = -32002,
+	RPC_NOT_RUN = -32003,
+	RPC_TIMED_OUT = -32004,
+	RPC_LIMIT = -32005,
+	RPC_DENIED = -32006,
+};
+
+#define RPC_NAME_SIZE 64u
+
+/* Who asks. */
+struct principal {
+	char ns[RPC_NAME_SIZE]; /* the only namespace, or "*" */
+};
+
+struct rpc_call {
+	struct server *server;
+	struct principal who;
+	json_t *params; /* checked against the schema; NULL = none; borrowed */
+	char ns[RPC_NAME_SIZE]; /* the namespace asked for: a name, or "*" */
+	void (*cancel)(struct rpc_call *c); /* set by the handler */
+	void *state; /* the handler's */
+
+	/* The answer, for whoever made the call. */
+	void (*done)(struct rpc_call *c);
+	json_t *result; /* owned; NULL = an error */
+	int code;
+	char message[1100];
+	json_t *data; /* owned; may be NULL */
+	bool answered;
+};
+
+/* Calls @method; c->done comes, perhaps before this returns. */
+void rpc_start(struct rpc_call *c, const char *method);
+
+/* Gives it up. */
+void rpc_cancel(struct rpc_call *c);
+
+/* Frees what the answer holds. */
+void rpc_call_fini(struct rpc_call *c);
+
+/* Answers; @result is taken over, NULL means that memory is out. */
+void rpc_reply(struct rpc_call *c, json_t *result);
+/* @data is taken over and may be NULL. */
+void rpc_fail_data(struct rpc_call *c, int code, json_t *data, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+#define rpc_fail(c, code, ...) rpc_fail_data(c, code, NULL, __VA_ARGS__)
+
+/* Parameters; the schema was checked. */
+const char *rpc_string(const json_t *o, const char *key); /* NULL if absent or null */
+bool rpc_number(const json_t *o, const char *key, double *out);
+/* Seconds as milliseconds; 0 if absent. */
+uint64_t rpc_timeout_ms(const json_t *o);
+
+/* ---- the calls of one HTTP request --------------------------------------------------- */
+
+struct rpc_request {
+	struct rpc_call call; /* the one that runs */
+	struct principal who;
+	struct jsonrpc_message msg;
+	struct jsonrpc_call current;
+	const char *only_method; /* of the path; NULL = any */
+	json_t *answers; /* of a batch */
+	size_t next;
+	bool looping, active;
+	/* Called once: HTTP status and body; @body NULL: nothing to say. It is malloc'ed. */
+	void (*done)(struct rpc_request *q, int status, char *body);
+};
+
+/* Works through a message. @text is not needed any more after it. */
+void rpc_request_start(struct rpc_request *q, struct server *s, const struct principal *who,
+		       const char *text, size_t len);
+/* Gives it up, or frees it after done(). */
+void rpc_request_fini(struct rpc_request *q);
+
+#endif

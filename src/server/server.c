@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: Theory of operation
+ *
+ * Purpose: `msb server` is an HTTP face on supervisors (src/sandbox): it starts them, and
+ * passes requests on to their guests over ctl.sock.  It is never needed for a sandbox to
+ * go on running.
+ *
+ * Trust boundary: clients (conn.c, http_api.c) and what guests send (lib/client.c,
+ * method_run.c).  Runs unjailed as the user, as msb does.
+ *
+ * Threads and locks: one thread, one event loop.  Nothing waits: not for a client, not for
+ * a sandbox, not for an image.  Starting a supervisor takes a fork, a few milliseconds.
+ *
+ * States: starting (the lock of server.pid, the key, sandboxes of an earlier server,
+ * listening) -> serving -> stopping (no new connections; requests that are worked on are
+ * answered, sandboxes are stopped unless --keep) -> gone.  Asked a second time it does not
+ * wait any longer.
+ *
+ * Failure: after kill -9 sandboxes run on; the next server of the same home finds them.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/box.h"
+#include "server/conn.h"
+#include "sys/signals.h"
+
+#define SERVER_CONNS_MAX 8192u
+#define SERVER_FDS_SPARE 64u /* besides those of clients and sandboxes */
+#define SERVER_ACCEPT_BATCH 64
+#define SERVER_STOP_MS 30000u
+
+/* ---- what callbacks leave to be freed ------------------------------------------------------ */
+
+static void server_bury_now(struct loop_timer *t)
+{
+	struct server *s = container_of(t, struct server, bury_timer);
+
+	while (!list_empty(&s->corpses)) {
+		struct corpse *c = list_entry(s->corpses.next, struct corpse, link);
+
+		list_remove(&c->link);
+		c->free(c);
+	}
+}
+
+void server_bury(struct server *s, struct corpse *c, void (*fn)(struct corpse *))
+{
+	c->free = fn;
+	list_append(&s->corpses, &c->link);
+	if (!s->bury_timer.at_ns)
+		loop_timer_set(s->loop, &s->bury_timer, 0);
+}
+
+/* ---- connections ------------------------------------------------------------------------------ */
+
+/* No descriptor is left: one idle client makes room, or nobody is accepted for a while. */
+static void server_accept_failed(struct server *s, int error)
+{
+	static struct log_limit limit = LOG_LIMIT(1, 10000);
+
+	if (error == EAGAIN || error == ECONNABORTED || error == EINTR)
+		return;
+	if (log_limit_pass(&limit, NULL))
+		log_warn("event=accept-failed reason=\"%s\"", strerror(error));
+	if (conn_evict(s) || !s->n_conns)
+		return;
+	s->accept_paused = true;
+	for (int i = 0; i < LISTEN_COUNT; i++)
+		loop_watch_set(&s->listeners[i].watch, 0);
+}
+
+static void server_accept(struct loop_watch *w, uint32_t events)
+{
+	struct listener *l = container_of(w, struct listener, watch);
+	struct server *s = l->server;
+	struct err e = ERR_INIT;
+
+	(void)events;
+	for (int i = 0; i < SERVER_ACCEPT_BATCH; i++) {
+		int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0) {
+			server_accept_failed(s, errno);
+			return;
+		}
+		if (s->n_conns >= s->max_conns && !conn_evict(s)) {
+			s->count.refused++;
+			close(fd);
+			continue;
+		}
+		if (conn_create(s, fd, l->local, &e))
+			s->count.refused++;
+	}
+}
+
+static int server_listen_on(struct server *s, struct listener *l, int fd, struct err *e)
+{
+	int rc;
+
+	l->fd = fd;
+	if (listen(fd, 1024) < 0)
+		return err_errno(e, errno, "cannot listen on %s", s->address);
+	rc = loop_watch_add(s->loop, &l->watch, fd, EPOLLIN);
+	return rc ? err_errno(e, -rc, "listen") : 0;
+}
+
+static int server_address(const struct server_options *opt, struct sockaddr_storage *sa,
+			  socklen_t *len, struct err *e)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)sa;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)sa;
+	const char *host = strcmp(opt->host, "localhost") ? opt->host : "127.0.0.1";
+	bool loopback;
+
+	memset(sa, 0, sizeof(*sa));
+	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(opt->port);
+		*len = sizeof(*v4);
+		loopback = ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+	} else if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(opt->port);
+		*len = sizeof(*v6);
+		loopback = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+	} else {
+		return err_set(e, EINVAL, "--host is '%s': give an IP address", opt->host);
+	}
+	if (opt->dev && !loopback)
+		return err_set(e, EPERM,
+			       "--dev needs no keys, so it serves this machine only: use --host "
+			       "127.0.0.1, or leave --dev out");
+	return 0;
+}
+
+static void server_set_address(struct server *s, int fd)
+{
+	struct sockaddr_storage sa;
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
+	socklen_t len = sizeof(sa);
+	char text[INET6_ADDRSTRLEN];
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		return;
+	if (sa.ss_family == AF_INET)
+		snprintf(s->address, sizeof(s->address), "http://%s:%u",
+			 inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text)),
+			 ntohs(v4->sin_port));
+	else
+		snprintf(s->address, sizeof(s->address), "http://[%s]:%u",
+			 inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text)),
+			 ntohs(v6->sin6_port));
+}
+
+static int server_listen_tcp(struct server *s, struct err *e)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = 0;
+	int one = 1, fd, rc = server_address(s->opt, &sa, &len, e);
+
+	if (rc)
+		return rc;
+	fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_errno(e, errno, "socket");
+	s->listeners[LISTEN_TCP].fd = fd;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
+		return err_errno(e, errno, "cannot listen on %s port %u%s", s->opt->host,
+				 s->opt->port, errno == EADDRINUSE ? " (try another --port)" : "");
+	server_set_address(s, fd);
+	return server_listen_on(s, &s->listeners[LISTEN_TCP], fd, e);
+}
+
+/* A socket that nobody listens on any more is in the way; anything else stays. */
+static int server_clear_socket(const char *path, const struct sockaddr_un *sa, struct err *e)
+{
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : err_errno(e, errno, "--unix %s", path);
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, EEXIST, "--unix %s exists and is no socket", path);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0 ||
+	    errno != ECONNREFUSED)
+		return err_set(e, EADDRINUSE, "--unix %s: another program listens there", path);
+	return unlink(path) < 0 ? err_errno(e, errno, "--unix %s", path) : 0;
+}
+
+static int server_listen_unix(struct server *s, struct err *e)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	const char *path = s->opt->unix_path;
+	mode_t mask;
+	int fd, rc;
+
+	if (!path)
+		return 0;
+	if (snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path) >= (int)sizeof(sa.sun_path))
+		return err_set(e, ENAMETOOLONG, "--unix: the path is too long (limit %zu bytes)",
+			       sizeof(sa.sun_path) - 1);
+	rc = server_clear_socket(path, &sa, e);
+	if (rc)
+		return rc;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_errno(e, errno, "socket");
+	s->listeners[LISTEN_UNIX].fd = fd;
+	s->listeners[LISTEN_UNIX].local = true;
+	mask = umask(0177); /* the user's alone */
+	rc = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+	umask(mask);
+	if (rc < 0)
+		return err_errno(e, errno, "--unix %s", path);
+	return server_listen_on(s, &s->listeners[LISTEN_UNIX], fd, e);
+}
+
+/* ---- the end ------------------------------------------------------------------------------------- */
+
+void server_check_end(struct server *s)
+{
+	if (s->stopping && (s->fast || (list_empty(&s->conns) && list_empty(&s->boxes))))
+		loop_stop(s->loop, 0);
+}
+
+static void server_stop_timeout(struct loop_timer *t)
+{
+	struct server *s = container_of(t, struct server, stop_timer);
+
+	log_warn("event=stop-timeout sandboxes=%u connections=%u", s->n_boxes, s->n_conns);
+	s->fast = true;
+	server_check_end(s);
+}
+
+static void server_begin_end(struct server *s)
+{
+	s->fast = s->stopping;
+	if (s->stopping) {
+		server_check_end(s);
+		return;
+	}
+	s->stopping = true;
+	log_info("event=stop sandboxes=%u connections=%u keep=%d", s->n_boxes, s->n_conns,
+		 s->opt->keep);
+	for (int i = 0; i < LISTEN_COUNT; i++) {
+		loop_watch_remove(&s->listeners[i].watch);
+		close_fd(&s->listeners[i].fd);
+	}
+	conn_drain_all(s);
+	list_for_each (pos, tmp, &s->boxes) {
+		struct box *b = list_entry(pos, struct box, link);
+
+		if (s->opt->keep)
+			/* Calls that run are cut off: their clients are told by the end. */
+			continue;
+		box_stop(b, NULL);
+	}
+	loop_timer_set(s->loop, &s->stop_timer, SERVER_STOP_MS);
+	if (s->opt->keep && list_empty(&s->conns))
+		s->fast = true;
+	server_check_end(s);
+}
+
+static void server_signal(struct loop_watch *w, uint32_t events)
+{
+	struct server *s = container_of(w, struct server, signal_watch);
+
+	(void)events;
+	while (signals_next(s->signal_fd))
+		server_begin_end(s);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+static void server_init(struct server *s, const struct server_options *opt)
+{
+	*s = (struct server){ .opt = opt, .signal_fd = -1, .pid_fd = -1 };
+	list_init(&s->conns);
+	list_init(&s->boxes);
+	list_init(&s->corpses);
+	loop_timer_init(&s->bury_timer, server_bury_now);
+	loop_timer_init(&s->stop_timer, server_stop_timeout);
+	loop_watch_init(&s->signal_watch, server_signal);
+	for (int i = 0; i < LISTEN_COUNT; i++) {
+		s->listeners[i] = (struct listener){ .server = s, .fd = -1 };
+		loop_watch_init(&s->listeners[i].watch, server_accept);
+	}
+	s->started_ns = loop_now_ns();
+}
+
+/* As many descriptors as we may have; connections must leave some for sandboxes. */
+static void server_limits(struct server *s)
+{
+	struct rlimit l;
+	uint64_t spare = SERVER_FDS_SPARE + 4ull * s->opt->max_sandboxes;
+
+	s->max_conns = 256;
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return;
+	if (l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+		getrlimit(RLIMIT_NOFILE, &l);
+	}
+	if (l.rlim_cur > spare + 64)
+		s->max_conns = l.rlim_cur - spare > SERVER_CONNS_MAX
+				       ? SERVER_CONNS_MAX
+				       : (unsigned)(l.rlim_cur - spare);
+	else
+		s->max_conns = 64;
+}
+
+static int server_set_path(struct server *s, struct err *e)
+{
+	const char *path = s->opt->path;
+	auto_free char *made = NULL;
+
+	if (!path && asprintf(&made, "%s/projects", s->opt->home) < 0) {
+		made = NULL;
+		return err_errno(e, ENOMEM, "projects");
+	}
+	if (!path)
+		path = made;
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "cannot make %s", path);
+	s->path = realpath(path, NULL);
+	return s->path ? 0 : err_errno(e, errno, "cannot open %s", path);
+}
+
+static int server_signals(struct server *s, struct err *e)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
+	int fd = signals_watch(s->loop, &s->signal_watch, signals, ARRAY_SIZE(signals), e);
+
+	if (fd < 0)
+		return fd;
+	s->signal_fd = fd;
+	return 0;
+}
+
+static int server_start(struct server *s, struct err *e)
+{
+	const struct server_options *opt = s->opt;
+	int rc;
+
+	if ((rc = pidfile_take(opt->home, &s->pid_fd, e)) || (rc = server_set_path(s, e)) ||
+	    (!opt->dev && (rc = server_key_load(opt->home, opt->key_file, true, opt->reset_key,
+						&s->secret, e))) ||
+	    (rc = loop_create(&s->loop, e)) || (rc = server_signals(s, e)))
+		return rc;
+	images_init(&s->images, s->loop, opt->home);
+	server_limits(s);
+	if ((rc = server_listen_tcp(s, e)) || (rc = server_listen_unix(s, e)) ||
+	    (rc = pidfile_write(s->pid_fd, s->address, e)))
+		return rc;
+	box_adopt_all(s);
+	log_info("event=start address=%s path=%s dev=%d sandboxes=%u", s->address, s->path,
+		 opt->dev, s->n_boxes);
+	if (opt->ready_fd >= 0 && dprintf(opt->ready_fd, "ready %s\n", s->address) < 0)
+		log_warn("event=ready-not-told");
+	return 0;
+}
+
+static void server_fini(struct server *s)
+{
+	if (s->loop) {
+		list_for_each (pos, tmp, &s->conns)
+			conn_destroy(list_entry(pos, struct conn, link));
+		list_for_each (pos, tmp, &s->boxes)
+			box_leave(list_entry(pos, struct box, link));
+		images_fini(&s->images);
+		server_bury_now(&s->bury_timer);
+	}
+	for (int i = 0; i < LISTEN_COUNT; i++)
+		close_fd(&s->listeners[i].fd);
+	if (s->opt->unix_path && s->listeners[LISTEN_UNIX].local)
+		unlink(s->opt->unix_path);
+	close_fd(&s->signal_fd);
+	loop_destroy(s->loop);
+	if (s->secret)
+		explicit_bzero(s->secret, strlen(s->secret));
+	free(s->secret);
+	free(s->path);
+	pidfile_release(s->opt->home, &s->pid_fd);
+}
+
+int server_run(const struct server_options *opt, struct err *e)
+{
+	static struct server s; /* large, and there is one */
+	int rc;
+
+	server_init(&s, opt);
+	rc = server_start(&s, e);
+	if (!rc) {
+		rc = loop_run(s.loop);
+		log_info("event=end");
+	}
+	server_fini(&s);
+	return rc;
+}
