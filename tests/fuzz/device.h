@@ -21,6 +21,7 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "fuzz/input.h"
 #include "sys/loop.h"
 #include "unit/virtio_driver.h"
 #include "vmm/virtio/vdev.h"
@@ -32,12 +33,6 @@
 #define FUZZ_QUEUES 8u
 #define FUZZ_STEPS 300u
 #define FUZZ_SEGMENTS 8u
-
-/* The input, read from its start; zeroes follow its end. */
-struct fuzz_input {
-	const uint8_t *p;
-	size_t left;
-};
 
 struct fuzz_device {
 	/* A new device, and the host's ends of it. */
@@ -57,25 +52,6 @@ static struct memory fuzz_ram;
 static struct loop *fuzz_loop;
 static struct drv_queue fuzz_dq[FUZZ_QUEUES];
 static bool fuzz_tampered; /* the device comes from a snapshot that was changed */
-
-static inline uint64_t fuzz_get(struct fuzz_input *in, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < bytes && in->left; i++, in->left--)
-		v |= (uint64_t)*in->p++ << 8 * i;
-	return v;
-}
-
-static inline const uint8_t *fuzz_bytes(struct fuzz_input *in, size_t *len)
-{
-	const uint8_t *p = in->p;
-
-	*len = min_u64(*len, in->left);
-	in->p += *len;
-	in->left -= *len;
-	return p;
-}
 
 /* An address in either slot, or a bit beside. */
 static inline uint64_t fuzz_address(struct fuzz_input *in)

@@ -2,23 +2,15 @@
 /*
  * Every virtio device, under a driver that writes its registers and its memory as it
  * likes.  The input chooses the device, perhaps a proper start, and is then a script of
- * register accesses, kicks, writes to RAM, turns of the loop, traffic at the host's end of
- * the device's sockets, and snapshots.
- *
- * RAM is two slots, each an allocation of its own, so that a sanitizer sees a byte read or
- * written beside it.
+ * register accesses, kicks, writes to RAM, turns of the loop, traffic at the host's end of the
+ * device's sockets, and snapshots.
+ * Unlike the targets of single devices, nothing is right here that the script does not make
+ * so.
  */
-#include <assert.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "base/checked.h"
-#include "base/mem.h"
-#include "sys/loop.h"
-#include "unit/virtio_driver.h"
+#include "fuzz/device.h"
 #include "vmm/virtio/balloon.h"
 #include "vmm/virtio/blk.h"
 #include "vmm/virtio/console.h"
@@ -27,49 +19,11 @@
 #include "vmm/virtio/rng.h"
 #include "vmm/virtio/vdev.h"
 
-#define SLOT 65536u
-#define QUEUE_BASE 0x1000u
-#define QUEUE_STEP 0x400u
-#define QUEUE_SIZE 16u
 #define DISK_BYTES 65536
 #define PEERS 3u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static uint64_t input_get(struct input *in, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < bytes && in->left; i++, in->left--)
-		v |= (uint64_t)*in->p++ << 8 * i;
-	return v;
-}
-
-static const uint8_t *input_bytes(struct input *in, size_t *len)
-{
-	const uint8_t *p = in->p;
-
-	*len = min_u64(*len, in->left);
-	in->p += *len;
-	in->left -= *len;
-	return p;
-}
-
-/* An address in either slot, or a bit beside. */
-static uint64_t input_address(struct input *in)
-{
-	uint64_t v = input_get(in, 3);
-
-	return (v & 0x800000 ? MEMORY_HOLE_END : 0) + (v & 0x1ffff);
-}
-
-static struct memory ram;
-static struct loop *loop;
 static struct disk_worker *worker;
 static int disk = -1;
 
@@ -92,19 +46,19 @@ static int box_socket(struct box *b, unsigned i)
 
 static int box_rng(struct box *b)
 {
-	return rng_create(&b->d, &ram, loop, NULL);
+	return rng_create(&b->d, &fuzz_ram, fuzz_loop, NULL);
 }
 
 static int box_balloon(struct box *b)
 {
-	return balloon_create(&b->d, &ram, loop, NULL);
+	return balloon_create(&b->d, &fuzz_ram, fuzz_loop, NULL);
 }
 
 static int box_blk(struct box *b)
 {
 	const struct blk_config c = { .name = "blk", .serial = "upper", .fd = dup(disk) };
 
-	return blk_create(&b->d, &c, &ram, loop, worker, NULL);
+	return blk_create(&b->d, &c, &fuzz_ram, fuzz_loop, worker, NULL);
 }
 
 static int box_console(struct box *b)
@@ -117,7 +71,7 @@ static int box_console(struct box *b)
 			   { .fd = box_socket(b, 2), .name = "agent.bulk" } },
 	};
 
-	return console_create(&b->d, &c, &ram, loop, NULL);
+	return console_create(&b->d, &c, &fuzz_ram, fuzz_loop, NULL);
 }
 
 static int box_net(struct box *b)
@@ -128,7 +82,7 @@ static int box_net(struct box *b)
 		.mac = { 2, 0, 0, 0, 0, 1 },
 	};
 
-	return net_create(&b->d, &c, &ram, loop, NULL);
+	return net_create(&b->d, &c, &fuzz_ram, fuzz_loop, NULL);
 }
 
 static int (*const makers[])(struct box *) = {
@@ -137,19 +91,12 @@ static int (*const makers[])(struct box *) = {
 
 static void setup(void)
 {
-	for (unsigned i = 0; i < 2; i++) {
-		if (!ram.slots[i].host && posix_memalign((void **)&ram.slots[i].host, 4096, SLOT))
-			abort();
-		ram.slots[i].size = SLOT;
-		memset(ram.slots[i].host, 0, SLOT);
-	}
-	ram.slots[1].gpa = MEMORY_HOLE_END;
-	ram.n_slots = 2;
-	ram.bytes = 2 * SLOT;
+	fuzz_ram_clear();
 	log_set_level(LOG_ERR);
-	if (!loop) {
+	if (!fuzz_loop) {
 		disk = memfd_create("disk", MFD_CLOEXEC);
-		if (disk < 0 || loop_create(&loop, NULL) || disk_worker_create(&worker, loop, NULL))
+		if (disk < 0 || loop_create(&fuzz_loop, NULL) ||
+		    disk_worker_create(&worker, fuzz_loop, NULL))
 			abort();
 	}
 	/* The same disk for every input. */
@@ -177,12 +124,12 @@ static void box_destroy(struct box *b)
 }
 
 /* The host's side of a socket: sends, takes what there is, or goes away. */
-static void box_traffic(struct box *b, struct input *in)
+static void box_traffic(struct box *b, struct fuzz_input *in)
 {
-	unsigned op = (unsigned)input_get(in, 1);
+	unsigned op = (unsigned)fuzz_get(in, 1);
 	int *fd = &b->peer[op % PEERS];
-	size_t len = input_get(in, 1);
-	const uint8_t *p = input_bytes(in, &len);
+	size_t len = fuzz_get(in, 1);
+	const uint8_t *p = fuzz_bytes(in, &len);
 	static char sink[65536];
 
 	if (*fd < 0)
@@ -223,30 +170,18 @@ static void check(const struct vdev *d)
 	}
 }
 
-/* A device that a correct driver has started, with its queues at QUEUE_BASE and after. */
-static void start(struct vdev *d, struct drv_queue *dq, uint64_t features)
-{
-	if (!drv_init(d, (features & d->features_offered) | DRV_F_VERSION_1))
-		abort();
-	for (unsigned i = 0; i < d->n_queues; i++) {
-		uint16_t size = (uint16_t)min_u64(QUEUE_SIZE, d->ops->queue_size_max);
+/* For fuzz_attach(): a correct driver that starts any device, with any features. */
+static const struct fuzz_device any = { .features = UINT64_MAX };
 
-		drv_queue_init(&dq[i], &ram, QUEUE_BASE + i * QUEUE_STEP, size);
-		if (!drv_queue_attach(d, i, &dq[i]))
-			abort();
-	}
-	drv_ready(d);
-}
-
-/* One chain, of a few segments, in the next descriptors of a queue that start() laid out. */
-static void offer(struct drv_queue *dq, struct input *in)
+/* One chain, of a few segments, in the next descriptors of a queue that fuzz_attach() laid out. */
+static void offer(struct drv_queue *dq, struct fuzz_input *in)
 {
-	unsigned n = (unsigned)input_get(in, 1) % 4 + 1;
+	unsigned n = (unsigned)fuzz_get(in, 1) % 4 + 1;
 	struct drv_seg segs[4];
 
 	for (unsigned i = 0; i < n; i++) {
-		segs[i].addr = input_address(in);
-		segs[i].len = (uint32_t)input_get(in, 3);
+		segs[i].addr = fuzz_address(in);
+		segs[i].len = (uint32_t)fuzz_get(in, 3);
 		segs[i].write = segs[i].len & 0x800000;
 		segs[i].len &= 0x1ffff;
 	}
@@ -275,10 +210,10 @@ static void snapshot(struct box *b)
 }
 
 /* The box goes on from a state that nobody saved, if the device takes it. */
-static void load(struct box *b, struct input *in)
+static void load(struct box *b, struct fuzz_input *in)
 {
-	size_t len = input_get(in, 2);
-	const uint8_t *p = input_bytes(in, &len);
+	size_t len = fuzz_get(in, 2);
+	const uint8_t *p = fuzz_bytes(in, &len);
 	struct box fresh;
 
 	box_create(&fresh, b->which);
@@ -293,16 +228,16 @@ static void load(struct box *b, struct input *in)
 	vdev_undrain(b->d);
 }
 
-static void access_register(struct vdev *d, struct input *in, bool write)
+static void access_register(struct vdev *d, struct fuzz_input *in, bool write)
 {
-	uint64_t off = input_get(in, 2);
-	size_t len = input_get(in, 1) % 17;
+	uint64_t off = fuzz_get(in, 2);
+	size_t len = fuzz_get(in, 1) % 17;
 	uint8_t b[16];
 	const uint8_t *p;
 
 	off = off & 0x8000 ? UINT64_MAX - (off & 0xff) : off & 0x1fff;
 	if (write) {
-		p = input_bytes(in, &len);
+		p = fuzz_bytes(in, &len);
 		vdev_mmio_write(d, off, p, (uint32_t)len);
 	} else {
 		vdev_mmio_read(d, off, b, (uint32_t)len);
@@ -310,12 +245,10 @@ static void access_register(struct vdev *d, struct input *in, bool write)
 }
 
 /* One step of the script. */
-static void step(struct box *b, struct drv_queue *dq, struct input *in)
+static void step(struct box *b, struct fuzz_input *in)
 {
-	unsigned op = (unsigned)input_get(in, 1) % 12, n;
-	const uint8_t *p;
+	unsigned op = (unsigned)fuzz_get(in, 1) % 12, n;
 	uint64_t at;
-	size_t len;
 
 	switch (op) {
 	case 0:
@@ -323,30 +256,26 @@ static void step(struct box *b, struct drv_queue *dq, struct input *in)
 		access_register(b->d, in, op);
 		break;
 	case 2:
-		at = input_get(in, 1) % 64 * 4;
-		drv_write(b->d, (unsigned)at, (uint32_t)input_get(in, 4));
+		at = fuzz_get(in, 1) % 64 * 4;
+		drv_write(b->d, (unsigned)at, (uint32_t)fuzz_get(in, 4));
 		break;
 	case 3:
-		vdev_kick(b->d, (unsigned)input_get(in, 1));
+		vdev_kick(b->d, (unsigned)fuzz_get(in, 1));
 		break;
 	case 4:
-		at = input_address(in);
-		len = input_get(in, 1);
-		p = input_bytes(in, &len);
-		if (memory_at(&ram, at, len))
-			memcpy(memory_at(&ram, at, len), p, len);
+		fuzz_poke(in);
 		break;
 	case 5:
 	case 6:
-		n = (unsigned)input_get(in, 1) % b->d->n_queues;
-		if (!dq[n].size)
+		n = (unsigned)fuzz_get(in, 1) % b->d->n_queues;
+		if (!fuzz_dq[n].size)
 			break;
-		offer(&dq[n], in);
+		offer(&fuzz_dq[n], in);
 		if (op == 6)
 			vdev_kick(b->d, n);
 		break;
 	case 7:
-		loop_run_once(loop, 0);
+		loop_run_once(fuzz_loop, 0);
 		break;
 	case 8:
 		snapshot(b);
@@ -355,7 +284,7 @@ static void step(struct box *b, struct drv_queue *dq, struct input *in)
 		load(b, in);
 		break;
 	case 10:
-		start(b->d, dq, input_get(in, 8));
+		fuzz_attach(&any, b->d, fuzz_get(in, 8));
 		break;
 	default:
 		box_traffic(b, in);
@@ -366,20 +295,19 @@ static void step(struct box *b, struct drv_queue *dq, struct input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct drv_queue dq[VDEV_QUEUES_MAX];
-	struct input in = { data, size };
+	struct fuzz_input in = { data, size };
 	struct box box;
 
 	setup();
-	memset(dq, 0, sizeof(dq));
-	box_create(&box, (unsigned)input_get(&in, 1) % ARRAY_SIZE(makers));
-	if (input_get(&in, 1) & 1)
-		start(box.d, dq, input_get(&in, 8));
+	memset(fuzz_dq, 0, sizeof(fuzz_dq));
+	box_create(&box, (unsigned)fuzz_get(&in, 1) % ARRAY_SIZE(makers));
+	if (fuzz_get(&in, 1) & 1)
+		fuzz_attach(&any, box.d, fuzz_get(&in, 8));
 	/* At most: an input is a script, not a day's work. */
 	for (unsigned i = 0; i < 1024 && in.left; i++)
-		step(&box, dq, &in);
+		step(&box, &in);
 	box_destroy(&box);
 	/* What the loop was still to do for the device, it must not do now. */
-	loop_run_once(loop, 0);
+	loop_run_once(fuzz_loop, 0);
 	return 0;
 }

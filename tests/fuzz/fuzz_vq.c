@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "fuzz/input.h"
 #include "unit/virtio_driver.h"
 #include "vmm/virtio/vq.h"
 
@@ -21,25 +22,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The input, read from its start; zeroes follow its end. */
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static uint32_t input_get(struct input *in, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	for (unsigned i = 0; i < bytes && in->left; i++, in->left--)
-		v |= (uint32_t)*in->p++ << 8 * i;
-	return v;
-}
-
 /* An address near the start or the end of a slot, or anywhere: 16 bits say which. */
-static uint64_t input_address(struct input *in)
+static uint64_t input_address(struct fuzz_input *in)
 {
-	uint32_t v = input_get(in, 2);
+	uint32_t v = (uint32_t)fuzz_get(in, 2);
 
 	switch (v >> 14) {
 	case 0:
@@ -69,16 +55,13 @@ static void ram_clear(void)
 }
 
 /* Writes bytes of the input into guest memory, as far as they go. */
-static void poke(struct input *in, uint64_t gpa, size_t len)
+static void poke(struct fuzz_input *in, uint64_t gpa, size_t len)
 {
-	void *to;
+	const uint8_t *from = fuzz_bytes(in, &len);
+	void *to = memory_at(&ram, gpa, len);
 
-	len = min_u64(len, in->left);
-	to = memory_at(&ram, gpa, len);
 	if (to)
-		memcpy(to, in->p, len);
-	in->p += len;
-	in->left -= len;
+		memcpy(to, from, len);
 }
 
 static bool in_ram(const struct iovec *v)
@@ -103,11 +86,11 @@ static size_t total(const struct iovec *v, unsigned n)
 }
 
 /* What every chain promises; reads and writes all of it. */
-static void check_chain(const struct vq *q, const struct vq_chain *c, struct input *in)
+static void check_chain(const struct vq *q, const struct vq_chain *c, struct fuzz_input *in)
 {
 	static uint8_t bytes[VQ_SIZE_MAX * SLOT];
 	static struct iovec out[SLICES];
-	size_t off = input_get(in, 2), len = input_get(in, 2), want;
+	size_t off = fuzz_get(in, 2), len = fuzz_get(in, 2), want;
 	unsigned n = c->n_read + c->n_write;
 
 	assert(c->head < q->size && n && n <= q->size);
@@ -131,7 +114,7 @@ struct flight {
 	unsigned n;
 };
 
-static void step(struct vq *q, struct flight *f, struct input *in)
+static void step(struct vq *q, struct flight *f, struct fuzz_input *in)
 {
 	static struct vq_chain c;
 	uint16_t before = q->next_avail;
@@ -139,7 +122,7 @@ static void step(struct vq *q, struct flight *f, struct input *in)
 	unsigned n;
 	int rc;
 
-	switch (input_get(in, 1) % 9) {
+	switch (fuzz_get(in, 1) % 9) {
 	case 0:
 		rc = vq_pop(q, &c);
 		assert(rc == 0 || rc == 1 || rc == -EINVAL);
@@ -151,11 +134,11 @@ static void step(struct vq *q, struct flight *f, struct input *in)
 		check_chain(q, &c, in);
 		break;
 	case 1:
-		n = input_get(in, 1);
+		n = (unsigned)fuzz_get(in, 1);
 		if (!f->n)
 			break;
 		n %= f->n;
-		vq_push(q, f->head[n], input_get(in, 4));
+		vq_push(q, f->head[n], (uint32_t)fuzz_get(in, 4));
 		f->head[n] = f->head[--f->n];
 		break;
 	case 2:
@@ -172,14 +155,14 @@ static void step(struct vq *q, struct flight *f, struct input *in)
 		vq_notify_off(q);
 		break;
 	case 5:
-		vq_notify_on_beyond(q, (uint16_t)input_get(in, 1));
+		vq_notify_on_beyond(q, (uint16_t)fuzz_get(in, 1));
 		break;
 	case 6:
-		poke(in, input_address(in), input_get(in, 1));
+		poke(in, input_address(in), fuzz_get(in, 1));
 		break;
 	case 7:
 		/* The driver offers chains, one after the other. */
-		n = drv_get16(&ram, q->avail + 2) + (input_get(in, 1) & 15u);
+		n = drv_get16(&ram, q->avail + 2) + ((unsigned)fuzz_get(in, 1) & 15u);
 		drv_put16(&ram, q->avail + 2, n);
 		break;
 	default:
@@ -193,7 +176,7 @@ static void step(struct vq *q, struct flight *f, struct input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = { data, size };
+	struct fuzz_input in = { data, size };
 	struct flight flight = { .n = 0 };
 	struct drv_queue usual;
 	struct vq q;
@@ -201,11 +184,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	ram_clear();
 	vq_init(&q, &ram);
-	mode = input_get(&in, 1);
+	mode = (uint32_t)fuzz_get(&in, 1);
 	q.indirect = mode & 1;
 	q.event_idx = mode & 2;
 	if (mode & 4) {
-		q.size = (uint16_t)input_get(&in, 2);
+		q.size = (uint16_t)fuzz_get(&in, 2);
 		q.desc = input_address(&in);
 		q.avail = input_address(&in);
 		q.used = input_address(&in);
@@ -221,9 +204,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	if (mode & 8)
-		q.next_avail = q.next_used = q.signalled_used = (uint16_t)input_get(&in, 2);
-	poke(&in, q.desc, input_get(&in, 2));
-	poke(&in, q.avail, input_get(&in, 1));
+		q.next_avail = q.next_used = q.signalled_used = (uint16_t)fuzz_get(&in, 2);
+	poke(&in, q.desc, fuzz_get(&in, 2));
+	poke(&in, q.avail, fuzz_get(&in, 1));
 	/* At most: an input is a script, not a day's work. */
 	for (unsigned i = 0; i < 4096 && in.left; i++)
 		step(&q, &flight, &in);
