@@ -2,6 +2,7 @@
 #include "unit/test.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "base/mem.h"
 #include "codec/le.h"
@@ -714,6 +715,60 @@ static void a_hostile_snapshot_is_refused(void **state)
 	end(&a);
 }
 
+/*
+ * A driver that starts and resets the device without end, on a thread of its own, while
+ * this one serves it: what is pushed belongs to the life in which it was offered.
+ */
+#define LIVES 2000u
+
+static void *restless_driver(void *arg)
+{
+	const struct drv_seg seg = { .addr = 0x8000, .len = 5 };
+	struct echo *e = arg;
+
+	for (unsigned i = 0; i < LIVES; i++) {
+		uint32_t id, len;
+
+		drv_queue_init(&dq, &ram, 0x1000, ECHO_SIZE);
+		if (!drv_init(&e->vdev, FEATURES) || !drv_queue_attach(&e->vdev, 0, &dq))
+			abort();
+		for (unsigned n = 0; n < ECHO_SIZE; n++)
+			drv_send(&dq, &seg, 1);
+		drv_ready(&e->vdev);
+		while (i % 4 == 0 && !drv_read(&e->vdev, DRV_INTERRUPT_STATUS))
+			sched_yield();
+		drv_write(&e->vdev, DRV_INTERRUPT_ACK, 3);
+		drv_write(&e->vdev, DRV_STATUS, 0);
+		if (drv_read(&e->vdev, DRV_INTERRUPT_STATUS))
+			abort();
+		/* After the reset nothing comes any more: all of the queue is used, or none. */
+		for (unsigned n = drv_used(&dq, &id, &len) ? 1 : ECHO_SIZE; n < ECHO_SIZE; n++)
+			if (!drv_used(&dq, &id, &len))
+				abort();
+	}
+	return NULL;
+}
+
+static void registers_and_kicks_come_from_two_threads(void **state)
+{
+	pthread_t driver;
+	struct echo e;
+
+	(void)state;
+	begin(&e);
+	e.later = LIVES / 2;
+	assert_int_equal(pthread_create(&driver, NULL, restless_driver, &e), 0);
+	while (pthread_tryjoin_np(driver, NULL) == EBUSY) {
+		vdev_kick(&e.vdev, 0);
+		vdev_kick(&e.vdev, 1);
+		assert_int_equal(loop_run_once(loop, 0), 0);
+	}
+	assert_int_equal(e.started, LIVES);
+	assert_int_equal(e.stopped, LIVES);
+	assert_false(drv_broken(&e.vdev));
+	end(&e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -735,6 +790,7 @@ int main(void)
 		TEST(work_can_be_put_off),
 		TEST(a_snapshot_continues_the_device),
 		TEST(a_hostile_snapshot_is_refused),
+		TEST(registers_and_kicks_come_from_two_threads),
 	};
 
 	/* The guest's faults are provoked; their lines are not for the terminal. */

@@ -211,7 +211,8 @@ void vdev_set_status(struct vdev *d, uint32_t status)
 		return;
 	if (added & VDEV_S_FAILED) {
 		d->status |= VDEV_S_FAILED;
-		vdev_refuse(d, "the driver gave up");
+		if (log_limit_pass(&d->log_limit, NULL))
+			log_warn("event=driver-failed device=%s", d->name);
 		return;
 	}
 	if ((d->status & ~VDEV_S_ORDER) || (d->status & ~status) || !vdev_status_in_order(status)) {
