@@ -15,6 +15,10 @@ $(O)/tests/bench/%: $(O)/tests/bench/%.o $(call floors,vmm sys codec base)
 bench-disk: $(O)/tests/bench/bench_disk ## print what the VMM's disk worker costs
 	$(Q)$<
 
+.PHONY: bench-vq
+bench-vq: $(O)/tests/bench/bench_vq ## print what a virtqueue costs the VMM, for each chain
+	$(Q)$<
+
 .PHONY: bench-vmm
 bench-vmm: $(O)/tests/bench/vmm_start $(MSB_VMM) ## print what msb-vmm needs from exec() to the first KVM_RUN
 	$(Q)/usr/bin/python3 tests/bench/bench_vmm.py --build $(O) $(ARGS)
