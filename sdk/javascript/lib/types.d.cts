@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made from api/openrpc.json by tools/gen-sdk-types: change the schema, not this file.
+
+export interface Line {
+  readonly stream: string;
+  /** one line without its newline; bytes that are no UTF-8 are U+FFFD */
+  readonly text: string;
+}
+
+export interface SandboxInfo {
+  readonly name: string;
+  readonly namespace: string;
+  readonly image: string;
+  readonly state: string;
+  /** kvm or tcg */
+  readonly engine?: string | undefined;
+  /** hardware or emulated */
+  readonly isolation?: string | undefined;
+  /** RFC 3339 */
+  readonly startedAt: string;
+}
+
+export interface SandboxMetrics {
+  readonly name: string;
+  readonly namespace: string;
+  readonly running: boolean;
+  /** percent of one CPU, since the last call for this sandbox */
+  readonly cpuUsage?: number | undefined;
+  /** MiB, inside the guest */
+  readonly memoryUsage?: number | undefined;
+  /** bytes of the writable disk */
+  readonly diskUsage?: number | undefined;
+}
+
+export interface ReplResult {
+  /** error: the code raised, ran out of time or ended its interpreter */
+  readonly status: string;
+  /** as it was given */
+  readonly language: string;
+  readonly output: readonly Line[];
+  /** only with status error */
+  readonly reason?: string | undefined;
+  /** only if the interpreter ended */
+  readonly exitCode?: number | undefined;
+  /** true: the next call starts with a fresh interpreter */
+  readonly stateLost?: boolean | undefined;
+  /** true: it printed more than is kept of a call */
+  readonly truncated?: boolean | undefined;
+  readonly durationMs?: number | undefined;
+}
+
+export interface CommandResult {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** 128 + n after signal n */
+  readonly exitCode: number;
+  /** is exit_code 0? */
+  readonly success: boolean;
+  readonly output: readonly Line[];
+  /** true: it printed more than is kept of a call */
+  readonly truncated?: boolean | undefined;
+  readonly durationMs?: number | undefined;
+}

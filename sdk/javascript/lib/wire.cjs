@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made from api/openrpc.json by tools/gen-sdk-types: change the schema, not this file.
+'use strict';
+
+const methods = Object.freeze({
+  START: 'sandbox.start',
+  STOP: 'sandbox.stop',
+  LIST: 'sandbox.list',
+  METRICS_GET: 'sandbox.metrics.get',
+  REPL_RUN: 'sandbox.repl.run',
+  COMMAND_RUN: 'sandbox.command.run',
+});
+
+// JSON-RPC codes and their names in the schema.
+const errors = Object.freeze({
+  '-32700': 'ParseError',
+  '-32600': 'InvalidRequest',
+  '-32601': 'MethodNotFound',
+  '-32602': 'InvalidParams',
+  '-32603': 'Internal',
+  '-32001': 'NotFound',
+  '-32002': 'SandboxFailed',
+  '-32003': 'NotRun',
+  '-32004': 'TimedOut',
+  '-32005': 'Limit',
+  '-32006': 'Denied',
+});
+
+// Members of the answers: [name on the wire, name here, type, may it be absent].
+const types = Object.freeze({
+  Line: [
+    ['stream', 'stream', 'string', false],
+    ['text', 'text', 'string', false],
+  ],
+  SandboxInfo: [
+    ['name', 'name', 'string', false],
+    ['namespace', 'namespace', 'string', false],
+    ['image', 'image', 'string', false],
+    ['state', 'state', 'string', false],
+    ['engine', 'engine', 'string', true],
+    ['isolation', 'isolation', 'string', true],
+    ['started_at', 'startedAt', 'string', false],
+  ],
+  SandboxMetrics: [
+    ['name', 'name', 'string', false],
+    ['namespace', 'namespace', 'string', false],
+    ['running', 'running', 'boolean', false],
+    ['cpu_usage', 'cpuUsage', 'number', true],
+    ['memory_usage', 'memoryUsage', 'integer', true],
+    ['disk_usage', 'diskUsage', 'integer', true],
+  ],
+  ReplResult: [
+    ['status', 'status', 'string', false],
+    ['language', 'language', 'string', false],
+    ['output', 'output', ['Line'], false],
+    ['reason', 'reason', 'string', true],
+    ['exit_code', 'exitCode', 'integer', true],
+    ['state_lost', 'stateLost', 'boolean', true],
+    ['truncated', 'truncated', 'boolean', true],
+    ['duration_ms', 'durationMs', 'number', true],
+  ],
+  CommandResult: [
+    ['command', 'command', 'string', false],
+    ['args', 'args', ['string'], false],
+    ['exit_code', 'exitCode', 'integer', false],
+    ['success', 'success', 'boolean', false],
+    ['output', 'output', ['Line'], false],
+    ['truncated', 'truncated', 'boolean', true],
+    ['duration_ms', 'durationMs', 'number', true],
+  ],
+});
+
+module.exports = { methods, errors, types };
