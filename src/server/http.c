@@ -60,8 +60,7 @@ static int http_on_value(llhttp_t *p, const char *at, size_t len)
 {
 	struct http_reader *r = http_of(p);
 
-	(void)len;
-	if (!r->in_body && r->request.n_headers)
+	if (!r->in_body && r->request.n_headers && len)
 		r->request.headers[r->request.n_headers - 1].value = at;
 	return 0;
 }
@@ -122,8 +121,8 @@ static int http_head_byte(struct http_reader *r, uint8_t c)
 	uint8_t last = r->head_len ? r->head[r->head_len - 1] : 0;
 	size_t column = r->head_len - r->line_start;
 
-	if (!c)
-		return http_fail(r, 400, "the request head has a NUL byte");
+	if ((c < 0x20 && c != '\r' && c != '\n' && c != '\t') || c == 0x7f)
+		return http_fail(r, 400, "the request head has a control character");
 	if (last == '\r' && c != '\n')
 		return http_fail(r, 400, "the request head has a bare CR");
 	if (c == '\n' && last != '\r')
@@ -232,9 +231,24 @@ static int http_head_check(struct http_reader *r)
 	return HTTP_EV_HEAD;
 }
 
+/* METHOD SP TARGET SP VERSION (RFC 9112 §3), with just these spaces. */
+static bool http_request_line_ok(const struct http_reader *r)
+{
+	const uint8_t *end = memchr(r->head, '\r', r->head_len);
+	unsigned spaces = 0;
+
+	for (const uint8_t *p = r->head; p < end; p++)
+		spaces += *p == ' ' || *p == '\t';
+	return spaces == 2;
+}
+
 static int http_head_parse(struct http_reader *r)
 {
-	llhttp_errno_t rc = llhttp_execute(&r->parser, (char *)r->head, r->head_len);
+	llhttp_errno_t rc;
+
+	if (!http_request_line_ok(r))
+		return http_fail(r, 400, "the request line must be METHOD TARGET HTTP/1.1");
+	rc = llhttp_execute(&r->parser, (char *)r->head, r->head_len);
 
 	if (r->fault)
 		return -r->fault;

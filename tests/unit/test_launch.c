@@ -135,6 +135,82 @@ static void a_home_without_sandboxes_is_fine(void **state)
 	assert_false(exists(f, "absent"));
 }
 
+/* ---- sandboxes with a name ---------------------------------------------------------- */
+
+static void a_name_is_claimed_once(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = ERR_INIT;
+	int fd, again = -1;
+
+	assert_int_equal(launch_claim(f->home, "box", &fd, NULL), 0);
+	assert_true(exists(f, "box"));
+	assert_int_equal(launch_claim(f->home, "box", &again, &e), -EBUSY);
+	assert_non_null(strstr(err_text(&e), "box is running already"));
+	assert_int_equal(again, -1);
+	assert_int_equal(launch_remove(f->home, "box"), -EBUSY);
+	assert_int_equal(mkdirat(fd, "run", 0700), 0);
+	close(fd);
+	/* What the dead one left is gone before the next begins. */
+	assert_int_equal(launch_claim(f->home, "box", &fd, NULL), 0);
+	assert_false(exists(f, "box/run"));
+	close(fd);
+	assert_int_equal(launch_remove(f->home, "box"), 0);
+	assert_false(exists(f, "box"));
+	assert_int_equal(launch_remove(f->home, "box"), 0);
+}
+
+static void a_claim_follows_no_symbolic_link(void **state)
+{
+	struct fixture *f = *state;
+	int fd = -1;
+
+	make_dir(f, "precious");
+	make_file(f, "precious/file");
+	assert_int_equal(symlinkat("precious", f->fd, "box"), 0);
+	assert_true(launch_claim(f->home, "box", &fd, NULL) < 0);
+	assert_int_equal(fd, -1);
+	assert_true(exists(f, "precious/file"));
+}
+
+struct found {
+	unsigned n;
+	char name[16];
+};
+
+static void note_found(void *ctx, const char *name, int dirfd)
+{
+	struct found *found = ctx;
+	struct stat st;
+
+	found->n++;
+	snprintf(found->name, sizeof(found->name), "%s", name);
+	assert_int_equal(fstatat(dirfd, "mark", &st, 0), 0);
+}
+
+static void the_living_are_found_and_the_dead_removed(void **state)
+{
+	struct fixture *f = *state;
+	struct found found = { 0 };
+	int fd;
+
+	make_dir(f, "dead");
+	make_file(f, "dead/config.json");
+	make_file(f, "file");
+	assert_int_equal(launch_claim(f->home, "alive", &fd, NULL), 0);
+	make_file(f, "alive/mark");
+	launch_each(f->home, note_found, &found);
+	assert_int_equal(found.n, 1);
+	assert_string_equal(found.name, "alive");
+	assert_false(exists(f, "dead"));
+	assert_true(exists(f, "file"));
+	close(fd);
+	launch_each(f->home, note_found, &found);
+	assert_int_equal(found.n, 1);
+	assert_false(exists(f, "alive"));
+	launch_each("/nonexistent", note_found, &found);
+}
+
 /* ---- tree_remove ----------------------------------------------------------------- */
 
 static void a_tree_goes_and_its_links_are_not_followed(void **state)
@@ -311,6 +387,9 @@ int main(void)
 		LAUNCH_TEST(the_sweep_follows_no_symbolic_link),
 		LAUNCH_TEST(the_sweep_leaves_files_and_hidden_names),
 		LAUNCH_TEST(a_home_without_sandboxes_is_fine),
+		LAUNCH_TEST(a_name_is_claimed_once),
+		LAUNCH_TEST(a_claim_follows_no_symbolic_link),
+		LAUNCH_TEST(the_living_are_found_and_the_dead_removed),
 		LAUNCH_TEST(a_tree_goes_and_its_links_are_not_followed),
 		LAUNCH_TEST(a_missing_tree_is_no_error),
 		LAUNCH_TEST(a_tree_too_deep_is_given_up),

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bytes of a connection: the reader never takes more than it was given, keeps its limits,
+ * and comes to the same requests however the bytes are cut.  The first byte of the input
+ * says how.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/http.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define BODY_MAX 4096u
+#define REQUESTS_MAX 16u
+
+struct outcome {
+	unsigned requests;
+	int end; /* 0 or the error */
+	uint64_t hash;
+};
+
+static void mix(struct outcome *o, const void *p, size_t n)
+{
+	const uint8_t *b = p;
+
+	for (size_t i = 0; i < n; i++)
+		o->hash = (o->hash ^ b[i]) * 1099511628211u;
+}
+
+static void look(struct outcome *o, const struct http_request *q)
+{
+	assert(q->n_headers <= HTTP_HEADERS_MAX && buf_len(&q->body) <= BODY_MAX);
+	assert(*q->path == '/' || !strcmp(q->path, "*"));
+	mix(o, &q->method, 1);
+	mix(o, q->path, strlen(q->path));
+	mix(o, q->query, strlen(q->query));
+	for (unsigned i = 0; i < q->n_headers; i++) {
+		assert(q->headers[i].name[0] && !strpbrk(q->headers[i].name, " :\r\n"));
+		assert(!strpbrk(q->headers[i].value, "\r\n"));
+		mix(o, q->headers[i].name, strlen(q->headers[i].name));
+		mix(o, q->headers[i].value, strlen(q->headers[i].value));
+	}
+	mix(o, buf_data(&q->body), buf_len(&q->body));
+}
+
+static struct outcome run(struct http_reader *r, const uint8_t *p, size_t n, size_t piece)
+{
+	struct outcome o = { 0 };
+	size_t at = 0, used;
+	int rc;
+
+	while (o.requests < REQUESTS_MAX) {
+		size_t len = n - at < piece ? n - at : piece;
+
+		rc = http_reader_feed(r, p + at, len, &used);
+		assert(used <= len);
+		at += used;
+		if (rc < 0) {
+			assert(r->reason[0] && rc <= -400);
+			o.end = rc;
+			break;
+		}
+		if (rc == HTTP_EV_REQUEST) {
+			o.requests++;
+			look(&o, &r->request);
+			http_reader_next(r);
+		} else if (rc == HTTP_EV_MORE) {
+			assert(used == len);
+			if (at == n)
+				break;
+		}
+	}
+	return o;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct http_reader r;
+	struct outcome whole, cut;
+	size_t piece;
+
+	if (!size)
+		return 0;
+	piece = data[0] ? data[0] : 1;
+	http_reader_init(&r, BODY_MAX);
+	whole = run(&r, data + 1, size - 1, size);
+	http_reader_next(&r);
+	cut = run(&r, data + 1, size - 1, piece);
+	/* How much of a broken body was looked at may differ; what was read before may not. */
+	assert(whole.requests == cut.requests && whole.hash == cut.hash);
+	assert(!whole.end == !cut.end);
+	http_reader_fini(&r);
+	return 0;
+}
