@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "sys/loop.h"
+#include "unit/loop_rest.h"
 #include "unit/virtio_driver.h"
 #include "vmm/virtio/console.h"
 
@@ -285,15 +286,6 @@ static void bytes_go_both_ways(void **state)
 	end();
 }
 
-/* Is the loop at rest?  It waits to the end then, and returns early for any event. */
-static bool loop_is_idle(void)
-{
-	uint64_t before = loop_now_ns();
-
-	assert_int_equal(loop_run_once(loop, 5), 0);
-	return loop_now_ns() - before >= 4000000;
-}
-
 /* More than a socket holds: the rest stays in the queue, byte by byte the same. */
 static void a_full_socket_holds_the_queue(void **state)
 {
@@ -310,7 +302,7 @@ static void a_full_socket_holds_the_queue(void **state)
 		offer(CTL_TX, BULK + CHUNK * i, CHUNK, false);
 	turn(3);
 	assert_true(dq[CTL_TX].used_seen < N);
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	/* Another port is not held up. */
 	memcpy(at(DATA), "bulk", 4);
 	offer(7, DATA, 4, false);
@@ -354,7 +346,7 @@ static void without_buffers_the_socket_waits(void **state)
 		turn(1);
 	}
 	assert_int_equal(errno, EAGAIN);
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	while (got < written) {
 		const uint32_t room = 1000 + (uint32_t)got % 7000;
 
@@ -379,7 +371,7 @@ static void a_closed_guest_port_reads_nothing(void **state)
 	assert_int_equal(write(host[CTL], "later", 5), 5);
 	turn(3);
 	assert_not_used(CTL_RX);
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	send_control(CTL, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	turn(2);
 	assert_used(CTL_RX, 5);
@@ -400,12 +392,12 @@ static void console_output_never_waits(void **state)
 			taken++;
 		assert_int_equal(taken, i + 1);
 	}
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	close_fd(&host[0]);
 	turn(2);
 	offer(1, BULK, 64, false);
 	assert_used(1, 0);
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	end();
 }
 
@@ -420,7 +412,7 @@ static void a_half_closed_console_writes_on(void **state)
 	memcpy(at(DATA), "log", 3);
 	offer(1, DATA, 3, false);
 	assert_host_gets(0, "log");
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	close_fd(&host[0]);
 	turn(2);
 	expect_control(0, VIRTIO_CONSOLE_PORT_OPEN, 0, "");
@@ -438,7 +430,7 @@ static void the_end_of_the_host_closes_the_port(void **state)
 	turn(3);
 	/* First what it said, for which there are no buffers yet. */
 	expect_no_control();
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	offer(CTL_TX, DATA, 10, false);
 	assert_used(CTL_TX, 0);
 	offer(CTL_RX, DATA, 64, true);
@@ -452,7 +444,7 @@ static void the_end_of_the_host_closes_the_port(void **state)
 	/* What the guest sends to nobody does not pile up. */
 	offer(CTL_TX, BULK, 1 << 20, false);
 	assert_used(CTL_TX, 0);
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	end();
 }
 
@@ -468,7 +460,7 @@ static void a_blocked_port_whose_host_leaves_is_free(void **state)
 	turn(3);
 	assert_used(CTL_TX, 0);
 	expect_control(CTL, VIRTIO_CONSOLE_PORT_OPEN, 0, "");
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	end();
 }
 
@@ -515,7 +507,7 @@ static void malformed_chains_break_the_device(void **state)
 		offer(cases[i].queue, s->addr, s->len, s->write);
 		turn(2);
 		assert_true(drv_broken(console));
-		assert_true(loop_is_idle());
+		assert_true(loop_at_rest(loop));
 		attach(FEATURES, 24);
 		handshake();
 		offer(CTL_RX, DATA, 64, true);
@@ -541,7 +533,7 @@ static void a_reset_forgets_the_guest(void **state)
 	offer(CTL_TX, BULK, 1 << 20, false); /* blocks in the middle */
 	assert_not_used(CTL_TX);
 	drv_write(console, DRV_STATUS, 0);
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	attach(FEATURES, 24);
 	handshake();
 	/* From the start, not from where the old chain was. */
@@ -579,7 +571,7 @@ static void a_restored_console_goes_on(void **state)
 	assert_not_used(CTL_TX);
 	vdev_drain(console);
 	assert_int_equal(write(host[CTL], "x", 1), 1);
-	assert_true(loop_is_idle());
+	assert_true(loop_at_rest(loop));
 	assert_int_equal(vdev_save(console, &blob), 0);
 	for (in = 0; (n = read(host[CTL], got + in, BYTES - in)) > 0;)
 		in += (size_t)n;
