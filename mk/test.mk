@@ -20,6 +20,9 @@ $(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(TEST_FLOORS)
 	$(call link,$(TEST_LIBS))
 
+# It makes the real program try what its jail forbids.
+$(O)/tests/unit/test_vmm_jail: | $(MSB_VMM)
+
 # A fuzz target's corpus, replayed by an ordinary build: every input must pass.
 $(O)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay_main.o $(TEST_FLOORS)
 	$(call link,$(TEST_LIBS))

@@ -27,6 +27,7 @@
 #include "vmm/options.h"
 #include "vmm/snapshot.h"
 #include "vmm/trace.h"
+#include "vmm/virtio/disk_worker.h"
 #include "vmm/vm.h"
 
 #define MAIN_STATUS_USAGE 2
@@ -100,6 +101,8 @@ static int main_serve(struct vm *vm, const struct options *o, struct err *e)
 	if (!status && o->control_fd >= 0)
 		status = control_create(&control, vm, o->control_fd, e);
 	/* Nothing from the guest has been read yet. */
+	if (!status && vm->disk_worker)
+		status = disk_worker_await_confined(vm->disk_worker, e);
 	if (!status)
 		status = vmm_confine_io(o->seccomp_log, e);
 	trace_point(TRACE_CONFINED, 0);

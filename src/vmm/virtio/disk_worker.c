@@ -53,7 +53,6 @@
 #include <unistd.h>
 
 #include "base/checked.h"
-#include "base/log.h"
 #include "sys/loop.h"
 #include "vmm/confine.h"
 
@@ -72,6 +71,7 @@ struct disk_worker {
 	bool told; /* the I/O thread has a wake-up that it did not read yet */
 	bool stop;
 	bool confine, confine_log; /* the thread has to confine itself, so */
+	struct err confine_error; /* why it could not */
 	int event_fd;
 	struct loop_watch watch;
 };
@@ -200,23 +200,9 @@ static void disk_worker_wake_loop(struct disk_worker *w)
 		return;
 }
 
-/* With the lock held.  Return: 0, or what requests fail with: an open thread serves none. */
-static int disk_worker_confine_thread(struct disk_worker *w)
-{
-	struct err e = ERR_INIT;
-	int rc;
-
-	w->confine = false;
-	rc = vmm_confine_disk(w->confine_log, &e);
-	if (rc)
-		log_err("event=confine-failed thread=disk reason=\"%s\"", err_text(&e));
-	return rc;
-}
-
 static void *disk_worker_main(void *arg)
 {
 	struct disk_worker *w = arg;
-	int refused = 0;
 
 	pthread_setname_np(pthread_self(), "disk");
 	pthread_mutex_lock(&w->lock);
@@ -231,7 +217,9 @@ static void *disk_worker_main(void *arg)
 		if (w->stop)
 			break;
 		if (w->confine) {
-			refused = disk_worker_confine_thread(w);
+			vmm_confine_disk(w->confine_log, &w->confine_error);
+			w->confine = false;
+			pthread_cond_broadcast(&w->done);
 			continue;
 		}
 		r = list_entry(w->queue.next, struct disk_request, link);
@@ -239,7 +227,7 @@ static void *disk_worker_main(void *arg)
 		w->running = c = r->client;
 		pthread_mutex_unlock(&w->lock);
 
-		rc = refused ? refused : disk_request_run(r);
+		rc = disk_request_run(r);
 
 		pthread_mutex_lock(&w->lock);
 		r->result = rc;
@@ -354,6 +342,20 @@ void disk_worker_confine(struct disk_worker *w, bool log_only)
 	w->confine_log = log_only;
 	pthread_cond_signal(&w->work);
 	pthread_mutex_unlock(&w->lock);
+}
+
+int disk_worker_await_confined(struct disk_worker *w, struct err *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&w->lock);
+	while (w->confine)
+		pthread_cond_wait(&w->done, &w->lock);
+	rc = w->confine_error.code ? err_set(e, w->confine_error.code, "the disks' thread: %s",
+					     err_text(&w->confine_error))
+				   : 0;
+	pthread_mutex_unlock(&w->lock);
+	return rc;
 }
 
 void disk_worker_destroy(struct disk_worker *w)

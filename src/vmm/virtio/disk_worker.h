@@ -59,10 +59,11 @@ struct disk_client {
 int disk_worker_create(struct disk_worker **out, struct loop *loop, struct err *e);
 
 /*
- * Has the thread confine itself (vmm/confine.h) before it serves the next request; if it
- * cannot, each request fails.  Before the guest runs.
+ * Has the thread confine itself (vmm/confine.h), and waits for that: two steps, so that
+ * the caller can do other things meanwhile.  The guest may not run before the second.
  */
 void disk_worker_confine(struct disk_worker *w, bool log_only);
+int disk_worker_await_confined(struct disk_worker *w, struct err *e);
 
 /* Ends the thread.  No client may have a request left (disk_client_cancel()). */
 void disk_worker_destroy(struct disk_worker *w);
