@@ -21,8 +21,8 @@
  *     vCPU threads  start, stop, config_read, config_write: the driver wrote a register
  *
  *   The loop belongs to the I/O thread.  An operation that runs on a vCPU thread may use
- *   loop_watch_set(), which is no more than a system call; it adds and removes no watch
- *   and sets no timer.
+ *   loop_watch_add() and loop_watch_set(), which are no more than system calls; it removes
+ *   no watch and sets no timer.
  *
  * States
  *   RESET -> ACKNOWLEDGE -> DRIVER -> FEATURES_OK -> DRIVER_OK; from any of them
