@@ -34,6 +34,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/checked.h"
 #include "base/mem.h"
@@ -99,6 +100,33 @@ static int boot_read(int fd, void *to, uint64_t bytes, uint64_t offset, const ch
 	return 0;
 }
 
+/*
+ * As boot_read(), into memory that is zero: holes of the file are left out.  The padding
+ * between a kernel's sections is some, a fifth of our own.
+ */
+static int boot_read_sparse(int fd, uint8_t *to, uint64_t bytes, uint64_t offset, const char *what,
+			    struct err *e)
+{
+	uint64_t end = offset + bytes, at = offset;
+	int rc = 0;
+
+	while (!rc && at < end) {
+		off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+		off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+		uint64_t stop;
+
+		if (data < 0 && errno == ENXIO)
+			break; /* nothing but a hole up to the end of the file */
+		if (data < 0 || hole < 0)
+			return boot_read(fd, to + (at - offset), end - at, at, what, e);
+		at = min_u64((uint64_t)data, end);
+		stop = min_u64((uint64_t)hole, end);
+		rc = boot_read(fd, to + (at - offset), stop - at, at, what, e);
+		at = stop;
+	}
+	return rc;
+}
+
 static int boot_load_kernel(struct vm *vm, int fd, struct kernel_image *k, struct err *e)
 {
 	uint8_t head[KERNEL_IMAGE_HEAD];
@@ -125,7 +153,7 @@ static int boot_load_kernel(struct vm *vm, int fd, struct kernel_image *k, struc
 				(unsigned long long)(k->end >> 20),
 				(unsigned long long)(vm->memory.bytes >> 20));
 		/* What follows the file's bytes is zero: the memory is fresh. */
-		rc = boot_read(fd, to, s->file_bytes, s->file_offset, "kernel", e);
+		rc = boot_read_sparse(fd, to, s->file_bytes, s->file_offset, "kernel", e);
 	}
 	return rc;
 }

@@ -57,6 +57,8 @@ int memory_create(struct memory *m, uint64_t bytes, int fd, struct err *e)
 				 (unsigned long long)(bytes >> 20),
 				 fd < 0 ? "" : " of the snapshot's memory file");
 	}
+	if (fd < 0)
+		madvise(host, bytes, MADV_HUGEPAGE); /* a host without them has small ones */
 	memory_add_slot(&new, 0, low, host);
 	if (bytes > low)
 		memory_add_slot(&new, MEMORY_HOLE_END, bytes - low, host + low);
