@@ -61,6 +61,16 @@ static inline uint64_t fuzz_address(struct fuzz_input *in)
 	return (v & 0x800000 ? MEMORY_HOLE_END : 0) + (v & 0x1ffff);
 }
 
+/* Any length, or one that is likely to be right: some sectors, or a page. */
+static inline uint32_t fuzz_length(struct fuzz_input *in)
+{
+	const uint32_t v = (uint32_t)fuzz_get(in, 1);
+
+	if (v & 0x80)
+		return (v & 0x7f) << 8 | (uint32_t)fuzz_get(in, 1);
+	return v & 0x40 ? v & 0x3f : v * 512;
+}
+
 static inline void fuzz_ram_clear(void)
 {
 	for (unsigned i = 0; i < 2; i++) {
@@ -110,7 +120,7 @@ static inline void fuzz_offer(const struct fuzz_device *fd, struct fuzz_input *i
 	}
 	for (; more; more--) {
 		segs[n].addr = fuzz_address(in);
-		segs[n].len = (uint32_t)fuzz_get(in, 2);
+		segs[n].len = fuzz_length(in);
 		/* Mostly in the order that is asked for. */
 		segs[n].write = mode & 0x40 ? fuzz_get(in, 1) & 1 : mode >> 4 & 1;
 		n++;

@@ -15,7 +15,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct disk_worker *worker;
-static int disk = -1;
+/* In memory, where reads always need the worker, and on a disk, where they may not. */
+static int disks[2] = { -1, -1 };
+static int disk;
 static bool readonly;
 
 static struct vdev *make(struct fuzz_input *in)
@@ -67,8 +69,10 @@ static uint32_t request(struct fuzz_input *in, unsigned q, uint8_t *to, uint32_t
 		VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES,
 		VIRTIO_BLK_T_IN,     VIRTIO_BLK_T_OUT,
 	};
-	struct virtio_blk_outhdr h = {
-		.type = htole32(types[fuzz_get(in, 1) % ARRAY_SIZE(types)]),
+	const uint32_t kind = (uint32_t)fuzz_get(in, 1);
+	const uint32_t type = kind & 0x80 ? kind & 0x1f : types[kind % ARRAY_SIZE(types)];
+	const struct virtio_blk_outhdr h = {
+		.type = htole32(type),
 		.sector = htole64(fuzz_get(in, 1)),
 	};
 	const struct virtio_blk_discard_write_zeroes range = {
@@ -81,7 +85,7 @@ static uint32_t request(struct fuzz_input *in, unsigned q, uint8_t *to, uint32_t
 	(void)room;
 	memcpy(to, &h, sizeof(h));
 	memcpy(to + sizeof(h), &range, sizeof(range));
-	return le32toh(h.type) >= VIRTIO_BLK_T_DISCARD ? sizeof(h) + sizeof(range) : sizeof(h);
+	return type >= VIRTIO_BLK_T_DISCARD ? sizeof(h) + sizeof(range) : sizeof(h);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -98,11 +102,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size)
 		return 0;
 	if (!fuzz_loop) {
-		disk = memfd_create("disk", MFD_CLOEXEC);
-		if (disk < 0 || loop_create(&fuzz_loop, NULL) ||
+		disks[0] = memfd_create("disk", MFD_CLOEXEC);
+		disks[1] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		if (disks[0] < 0 || disks[1] < 0 || loop_create(&fuzz_loop, NULL) ||
 		    disk_worker_create(&worker, fuzz_loop, NULL))
 			abort();
 	}
+	disk = disks[data[0] >> 1 & 1];
 	if (ftruncate(disk, 0) || ftruncate(disk, DISK_BYTES))
 		abort();
 	readonly = data[0] & 1;
