@@ -93,13 +93,16 @@ static int main_prepare(struct vm *vm, const struct options *o, struct err *e)
 	return rc;
 }
 
+/* Runs the machine to its end, and tells the supervisor why it ended or did not start. */
 static int main_serve(struct vm *vm, const struct options *o, struct err *e)
 {
 	struct control *control = NULL;
-	int status = main_prepare(vm, o, e);
+	int status = 0;
 
-	if (!status && o->control_fd >= 0)
+	if (o->control_fd >= 0)
 		status = control_create(&control, vm, o->control_fd, e);
+	if (!status)
+		status = main_prepare(vm, o, e);
 	/* Nothing from the guest has been read yet. */
 	if (!status && vm->disk_worker)
 		status = disk_worker_await_confined(vm->disk_worker, e);
@@ -111,15 +114,15 @@ static int main_serve(struct vm *vm, const struct options *o, struct err *e)
 	/* Sets the devices of a restored machine going; those of a new one go already. */
 	snapshot_thaw(vm);
 	status = loop_run(vm->loop);
-	if (status < 0) {
+	if (status < 0)
 		err_errno(e, -status, "event loop");
-		goto out;
-	}
-	if (status != VM_END_RESET)
+	else if (status != VM_END_RESET)
 		log_err("event=ended reason=\"%s\"", vm->end_reason);
+out:
+	if (status < 0)
+		vm_end(vm, VM_END_HOST, "%s", err_text(e));
 	if (control)
 		control_send_ended(control);
-out:
 	control_destroy(control);
 	return status;
 }
