@@ -24,6 +24,13 @@ extern const struct api_method api_methods[]; /* ended by name NULL */
 extern const struct api_error api_errors[]; /* ended by code 0 */
 extern const char api_document[]; /* api/openrpc.json */
 
+/* Methods as tools of MCP. */
+struct api_tool {
+	const char *name, *method;
+};
+extern const struct api_tool api_tools[]; /* ended by name NULL */
+extern const char api_tools_document[]; /* the result of tools/list */
+
 const struct api_method *api_find_method(const char *name);
 const struct api_error *api_find_error(int code);
 

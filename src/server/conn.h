@@ -79,6 +79,9 @@ void conn_drain_all(struct server *s);
 /* The head is there.  Return: false if it was answered already (an error). */
 bool http_api_head(struct conn *c);
 
+/* conn_reply() with what a page of another origin needs to read it. */
+void http_api_reply(struct conn *c, int status, const char *type, const void *body, size_t len);
+
 /* The request is complete; conn_reply() comes, now or later. */
 void http_api_request(struct conn *c);
 

@@ -23,6 +23,7 @@
 #include "codec/token.h"
 #include "server/api.h"
 #include "server/conn.h"
+#include "server/mcp.h"
 #include "server/prometheus.h"
 
 struct route {
@@ -54,7 +55,7 @@ static const char *api_headers(struct conn *c, char *to, size_t size)
 	return to;
 }
 
-static void api_reply(struct conn *c, int status, const char *type, const void *body, size_t len)
+void http_api_reply(struct conn *c, int status, const char *type, const void *body, size_t len)
 {
 	char headers[400];
 
@@ -191,7 +192,7 @@ static void api_rpc_done(struct rpc_request *q, int status, char *body)
 
 	if (r->conn) {
 		r->conn->cancel = NULL;
-		api_reply(r->conn, status, "application/json", body, body ? strlen(body) : 0);
+		http_api_reply(r->conn, status, "application/json", body, body ? strlen(body) : 0);
 	}
 	free(body);
 	r->conn = NULL;
@@ -228,13 +229,13 @@ static void api_run_health(struct conn *c, const struct route *route)
 	static const char text[] = "{\"message\":\"Service is healthy\"}";
 
 	(void)route;
-	api_reply(c, 200, "application/json", text, sizeof(text) - 1);
+	http_api_reply(c, 200, "application/json", text, sizeof(text) - 1);
 }
 
 static void api_run_document(struct conn *c, const struct route *route)
 {
 	(void)route;
-	api_reply(c, 200, "application/json", api_document, strlen(api_document));
+	http_api_reply(c, 200, "application/json", api_document, strlen(api_document));
 }
 
 static void api_run_metrics(struct conn *c, const struct route *route)
@@ -245,9 +246,18 @@ static void api_run_metrics(struct conn *c, const struct route *route)
 	if (prometheus_text(c->server, &text))
 		api_error(c, 503, 5003, "", "the server is out of memory: try again later");
 	else
-		api_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_data(&text),
-			  buf_len(&text));
+		http_api_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_data(&text),
+			       buf_len(&text));
 	buf_fini(&text);
+}
+
+static void api_run_mcp(struct conn *c, const struct route *route)
+{
+	struct principal who;
+
+	(void)route;
+	if (api_authorized(c, &who))
+		mcp_request(c, &who);
 }
 
 /* ---- routes ----------------------------------------------------------------------------------- */
@@ -259,6 +269,7 @@ static const struct route api_routes[] = {
 	{ "/api/v1/openrpc.json", HTTP_GET, true, api_run_document, NULL },
 	{ "/api/v1/rpc", HTTP_POST, false, api_run_rpc, NULL },
 	{ "/metrics", HTTP_GET, false, api_run_metrics, NULL },
+	{ "/mcp", HTTP_POST, false, api_run_mcp, NULL },
 	/* Some older clients send each method to a path of its own. */
 	{ API_SANDBOX "start", HTTP_POST, false, api_run_rpc, "sandbox.start" },
 	{ API_SANDBOX "stop", HTTP_POST, false, api_run_rpc, "sandbox.stop" },

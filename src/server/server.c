@@ -362,13 +362,14 @@ static int server_start(struct server *s, struct err *e)
 	int rc;
 
 	if ((rc = pidfile_take(opt->home, &s->pid_fd, e)) || (rc = server_set_path(s, e)) ||
-	    (!opt->dev && (rc = server_key_load(opt->home, opt->key_file, true, opt->reset_key,
-						&s->secret, e))) ||
 	    (rc = loop_create(&s->loop, e)) || (rc = server_signals(s, e)))
 		return rc;
 	images_init(&s->images, s->loop, opt->home);
 	server_limits(s);
+	/* The key last: a start that fails leaves none behind. */
 	if ((rc = server_listen_tcp(s, e)) || (rc = server_listen_unix(s, e)) ||
+	    (!opt->dev && (rc = server_key_load(opt->home, opt->key_file, true, opt->reset_key,
+						&s->secret, e))) ||
 	    (rc = pidfile_write(s->pid_fd, s->address, e)))
 		return rc;
 	box_adopt_all(s);
