@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Run code that nobody trusts in microVM sandboxes of your own.
+//!
+//! ```no_run
+//! use microsandbox::{PythonSandbox, SandboxError, SandboxOptions};
+//!
+//! # async fn example() -> Result<(), SandboxError> {
+//! let options = SandboxOptions::builder().name("test").memory(1024).build();
+//! let mut sb = PythonSandbox::create(options).await?;
+//! let exec = sb.run("print(6 * 7)").await?;
+//! println!("{}", exec.output().await?);
+//! sb.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+mod base;
+mod error;
+mod execution;
+mod http;
+mod options;
+mod sandbox;
+mod settings;
+mod types;
+mod wire;
+
+pub use base::BaseSandbox;
+pub use error::{ApiError, ErrorKind, SandboxError};
+pub use execution::{CommandExecution, Execution};
+pub use options::{SandboxOptions, SandboxOptionsBuilder, StartOptions};
+pub use sandbox::{list_sandboxes, Command, Language, Metrics, Node, NodeSandbox, Python, PythonSandbox, Sandbox};
+pub use types::{code, Line, SandboxInfo, SandboxMetrics};

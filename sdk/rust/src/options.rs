@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::collections::BTreeMap;
+
+/// How a sandbox is started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartOptions {
+    /// Default: that of the language.
+    pub image: Option<String>,
+    /// MiB.
+    pub memory: u32,
+    /// Rounded to a whole number, at least 1.
+    pub cpus: f32,
+    /// `KEY=VALUE`.
+    pub envs: Vec<String>,
+    /// Where code and programs start.
+    pub workdir: Option<String>,
+    /// What the network reaches: `none`, `public` (the server's default) or `any`.
+    pub scope: Option<String>,
+    /// Seconds.
+    pub timeout: f32,
+    /// The server refuses this so far.
+    pub volumes: Vec<String>,
+    /// The server refuses this so far.
+    pub ports: Vec<String>,
+    /// The server refuses this so far.
+    pub depends_on: Vec<String>,
+    /// The server refuses this so far.
+    pub scripts: BTreeMap<String, String>,
+    /// Has no effect so far.
+    pub shell: Option<String>,
+    /// Has no effect so far.
+    pub exec: Option<String>,
+}
+
+impl Default for StartOptions {
+    fn default() -> Self {
+        Self {
+            image: None,
+            memory: 512,
+            cpus: 1.0,
+            envs: Vec::new(),
+            workdir: None,
+            scope: None,
+            timeout: 180.0,
+            volumes: Vec::new(),
+            ports: Vec::new(),
+            depends_on: Vec::new(),
+            scripts: BTreeMap::new(),
+            shell: None,
+            exec: None,
+        }
+    }
+}
+
+/// Which sandbox, on which server, and how it is started.
+///
+/// Without `server_url` and `api_key` the environment says (`MSB_SERVER_URL`, `MSB_API_KEY`), else
+/// a file `.env` in the current directory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SandboxOptions {
+    /// Default: `sandbox-` and 8 hexadecimal digits.
+    pub name: Option<String>,
+    /// `http://HOST[:PORT]`, `https://HOST[:PORT]` (feature `tls`) or `unix:///PATH`.
+    pub server_url: Option<String>,
+    pub api_key: Option<String>,
+    /// Default: the key's own, or `default`.
+    pub namespace: Option<String>,
+    pub start: StartOptions,
+}
+
+impl SandboxOptions {
+    pub fn builder() -> SandboxOptionsBuilder {
+        SandboxOptionsBuilder::default()
+    }
+}
+
+impl From<&str> for SandboxOptions {
+    fn from(name: &str) -> Self {
+        Self::builder().name(name).build()
+    }
+}
+
+impl From<String> for SandboxOptions {
+    fn from(name: String) -> Self {
+        Self::builder().name(name).build()
+    }
+}
+
+impl From<&SandboxOptions> for SandboxOptions {
+    fn from(options: &SandboxOptions) -> Self {
+        options.clone()
+    }
+}
+
+/// Makes [`SandboxOptions`].
+#[derive(Clone, Debug, Default)]
+pub struct SandboxOptionsBuilder {
+    options: SandboxOptions,
+}
+
+macro_rules! text_setters {
+    ($($name:ident => $($field:ident).+;)*) => {$(
+        #[doc = concat!("Sets `", stringify!($name), "`.")]
+        pub fn $name(mut self, value: impl Into<String>) -> Self {
+            self.options.$($field).+ = Some(value.into());
+            self
+        }
+    )*};
+}
+
+macro_rules! list_setters {
+    ($($name:ident)*) => {$(
+        #[doc = concat!("Sets `", stringify!($name), "`.")]
+        pub fn $name<I, S>(mut self, values: I) -> Self
+        where
+            I: IntoIterator<Item = S>,
+            S: Into<String>,
+        {
+            self.options.start.$name = values.into_iter().map(Into::into).collect();
+            self
+        }
+    )*};
+}
+
+impl SandboxOptionsBuilder {
+    text_setters! {
+        name => name;
+        server_url => server_url;
+        api_key => api_key;
+        namespace => namespace;
+        image => start.image;
+        workdir => start.workdir;
+        scope => start.scope;
+        shell => start.shell;
+        exec => start.exec;
+    }
+    list_setters! { envs volumes ports depends_on }
+
+    /// MiB.
+    pub fn memory(mut self, mib: u32) -> Self {
+        self.options.start.memory = mib;
+        self
+    }
+
+    /// Rounded to a whole number, at least 1.
+    pub fn cpus(mut self, cpus: f32) -> Self {
+        self.options.start.cpus = cpus;
+        self
+    }
+
+    /// Of the start, seconds.
+    pub fn timeout(mut self, seconds: f32) -> Self {
+        self.options.start.timeout = seconds;
+        self
+    }
+
+    /// Sets `scripts`.
+    pub fn scripts(mut self, scripts: BTreeMap<String, String>) -> Self {
+        self.options.start.scripts = scripts;
+        self
+    }
+
+    pub fn build(self) -> SandboxOptions {
+        self.options
+    }
+}

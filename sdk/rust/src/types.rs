@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made from api/openrpc.json by tools/gen-sdk-types: change the schema, not this file.
+
+use crate::{wire, SandboxError};
+use serde_json::Value;
+
+pub(crate) mod method {
+    pub const START: &str = "sandbox.start";
+    pub const STOP: &str = "sandbox.stop";
+    pub const LIST: &str = "sandbox.list";
+    pub const METRICS_GET: &str = "sandbox.metrics.get";
+    pub const REPL_RUN: &str = "sandbox.repl.run";
+    pub const COMMAND_RUN: &str = "sandbox.command.run";
+}
+
+/// The JSON-RPC codes of the server's errors.
+pub mod code {
+    pub const PARSE_ERROR: i64 = -32700;
+    pub const INVALID_REQUEST: i64 = -32600;
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    pub const INVALID_PARAMS: i64 = -32602;
+    pub const INTERNAL: i64 = -32603;
+    pub const NOT_FOUND: i64 = -32001;
+    pub const SANDBOX_FAILED: i64 = -32002;
+    pub const NOT_RUN: i64 = -32003;
+    pub const TIMED_OUT: i64 = -32004;
+    pub const LIMIT: i64 = -32005;
+    pub const DENIED: i64 = -32006;
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Line {
+    pub stream: String,
+    /// one line without its newline; bytes that are no UTF-8 are U+FFFD
+    pub text: String,
+}
+
+impl Line {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self { stream: wire::required(o, "stream", wire::string)?, text: wire::required(o, "text", wire::string)? })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SandboxInfo {
+    pub name: String,
+    pub namespace: String,
+    pub image: String,
+    pub state: String,
+    /// kvm or tcg
+    pub engine: Option<String>,
+    /// hardware or emulated
+    pub isolation: Option<String>,
+    /// RFC 3339
+    pub started_at: String,
+}
+
+impl SandboxInfo {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            name: wire::required(o, "name", wire::string)?,
+            namespace: wire::required(o, "namespace", wire::string)?,
+            image: wire::required(o, "image", wire::string)?,
+            state: wire::required(o, "state", wire::string)?,
+            engine: wire::optional(o, "engine", wire::string)?,
+            isolation: wire::optional(o, "isolation", wire::string)?,
+            started_at: wire::required(o, "started_at", wire::string)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SandboxMetrics {
+    pub name: String,
+    pub namespace: String,
+    pub running: bool,
+    /// percent of one CPU, since the last call for this sandbox
+    pub cpu_usage: Option<f64>,
+    /// MiB, inside the guest
+    pub memory_usage: Option<i64>,
+    /// bytes of the writable disk
+    pub disk_usage: Option<i64>,
+}
+
+impl SandboxMetrics {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            name: wire::required(o, "name", wire::string)?,
+            namespace: wire::required(o, "namespace", wire::string)?,
+            running: wire::required(o, "running", wire::boolean)?,
+            cpu_usage: wire::optional(o, "cpu_usage", wire::number)?,
+            memory_usage: wire::optional(o, "memory_usage", wire::integer)?,
+            disk_usage: wire::optional(o, "disk_usage", wire::integer)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ReplResult {
+    /// error: the code raised, ran out of time or ended its interpreter
+    pub status: String,
+    /// as it was given
+    pub language: String,
+    pub output: Vec<Line>,
+    /// only with status error
+    pub reason: Option<String>,
+    /// only if the interpreter ended
+    pub exit_code: Option<i64>,
+    /// true: the next call starts with a fresh interpreter
+    pub state_lost: Option<bool>,
+    /// true: it printed more than is kept of a call
+    pub truncated: Option<bool>,
+    pub duration_ms: Option<f64>,
+}
+
+impl ReplResult {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            status: wire::required(o, "status", wire::string)?,
+            language: wire::required(o, "language", wire::string)?,
+            output: wire::objects(o, "output", Line::from_wire)?,
+            reason: wire::optional(o, "reason", wire::string)?,
+            exit_code: wire::optional(o, "exit_code", wire::integer)?,
+            state_lost: wire::optional(o, "state_lost", wire::boolean)?,
+            truncated: wire::optional(o, "truncated", wire::boolean)?,
+            duration_ms: wire::optional(o, "duration_ms", wire::number)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CommandResult {
+    pub command: String,
+    pub args: Vec<String>,
+    /// 128 + n after signal n
+    pub exit_code: i64,
+    /// is exit_code 0?
+    pub success: bool,
+    pub output: Vec<Line>,
+    /// true: it printed more than is kept of a call
+    pub truncated: Option<bool>,
+    pub duration_ms: Option<f64>,
+}
+
+impl CommandResult {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            command: wire::required(o, "command", wire::string)?,
+            args: wire::list(o, "args", wire::string)?,
+            exit_code: wire::required(o, "exit_code", wire::integer)?,
+            success: wire::required(o, "success", wire::boolean)?,
+            output: wire::objects(o, "output", Line::from_wire)?,
+            truncated: wire::optional(o, "truncated", wire::boolean)?,
+            duration_ms: wire::optional(o, "duration_ms", wire::number)?,
+        })
+    }
+}
