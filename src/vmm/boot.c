@@ -53,6 +53,7 @@
 #define BOOT_HIGH_MEMORY 0x100000ull
 
 #define BOOT_PAGE 4096u
+#define BOOT_STACK_BYTES (64u << 10) /* of the thread: the head of a file, a message */
 #define BOOT_LOADER_UNDEFINED 0xff /* type_of_loader of those that have no number */
 
 /* Registers' bits, by their names in Intel SDM volume 3, chapters 2 and 4. */
@@ -127,7 +128,7 @@ static int boot_read_sparse(int fd, uint8_t *to, uint64_t bytes, uint64_t offset
 	return rc;
 }
 
-static int boot_load_kernel(struct vm *vm, int fd, struct kernel_image *k, struct err *e)
+static int boot_load_kernel(const struct memory *m, int fd, struct kernel_image *k, struct err *e)
 {
 	uint8_t head[KERNEL_IMAGE_HEAD];
 	uint64_t size, head_bytes;
@@ -144,25 +145,25 @@ static int boot_load_kernel(struct vm *vm, int fd, struct kernel_image *k, struc
 		return err_wrap(e, "kernel");
 	for (unsigned i = 0; !rc && i < k->n_segments; i++) {
 		const struct kernel_segment *s = &k->segments[i];
-		void *to = memory_at(&vm->memory, s->gpa, s->memory_bytes);
+		void *to = memory_at(m, s->gpa, s->memory_bytes);
 
 		if (!to)
 			return err_set(
 				e, ENOMEM,
 				"kernel: it needs memory up to %llu MiB, the VM has %llu MiB",
 				(unsigned long long)(k->end >> 20),
-				(unsigned long long)(vm->memory.bytes >> 20));
+				(unsigned long long)(m->bytes >> 20));
 		/* What follows the file's bytes is zero: the memory is fresh. */
 		rc = boot_read_sparse(fd, to, s->file_bytes, s->file_offset, "kernel", e);
 	}
 	return rc;
 }
 
-static int boot_load_initramfs(struct vm *vm, int fd, const struct kernel_image *k,
-			       struct boot_params *zero, struct err *e)
+static int boot_load_initramfs(const struct memory *m, struct boot *b, struct err *e)
 {
-	uint64_t size, at, top = min_u64(vm->memory.slots[0].size, k->initramfs_max + 1);
-	int rc = boot_file_size(fd, "initramfs", &size, e);
+	const struct kernel_image *k = &b->image;
+	uint64_t size, at, top = min_u64(m->slots[0].size, k->initramfs_max + 1);
+	int rc = boot_file_size(b->cfg.initramfs_fd, "initramfs", &size, e);
 
 	if (rc)
 		return rc;
@@ -173,10 +174,50 @@ static int boot_load_initramfs(struct vm *vm, int fd, const struct kernel_image 
 			       "%llu KiB and %llu KiB: give the sandbox more memory",
 			       (unsigned long long)(size >> 10), (unsigned long long)(k->end >> 10),
 			       (unsigned long long)(top >> 10));
-	rc = boot_read(fd, memory_at(&vm->memory, at, size), size, 0, "initramfs", e);
-	zero->hdr.ramdisk_image = (uint32_t)at;
-	zero->hdr.ramdisk_size = (uint32_t)size;
-	return rc;
+	b->initramfs_gpa = at;
+	b->initramfs_bytes = size;
+	return boot_read(b->cfg.initramfs_fd, memory_at(m, at, size), size, 0, "initramfs", e);
+}
+
+static void *boot_thread(void *arg)
+{
+	struct boot *b = arg;
+
+	b->rc = boot_load_kernel(&b->target, b->cfg.kernel_fd, &b->image, &b->err);
+	if (!b->rc && b->cfg.initramfs_fd >= 0)
+		b->rc = boot_load_initramfs(&b->target, b, &b->err);
+	return NULL;
+}
+
+int boot_begin(struct boot *b, const struct boot_config *cfg, uint64_t memory_bytes, struct err *e)
+{
+	pthread_attr_t attr;
+	int rc;
+
+	*b = (struct boot){ .cfg = *cfg };
+	rc = memory_create(&b->memory, memory_bytes, -1, e);
+	if (rc)
+		return rc;
+	b->target = b->memory;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, BOOT_STACK_BYTES);
+	rc = pthread_create(&b->thread, &attr, boot_thread, b);
+	pthread_attr_destroy(&attr);
+	b->started = !rc;
+	return rc ? err_errno(e, rc, "thread that reads the kernel") : 0;
+}
+
+static void boot_join(struct boot *b)
+{
+	if (b->started)
+		pthread_join(b->thread, NULL);
+	b->started = false;
+}
+
+void boot_fini(struct boot *b)
+{
+	boot_join(b);
+	memory_destroy(&b->memory);
 }
 
 /* The command line: the configured one, and where the devices are. */
@@ -216,8 +257,10 @@ static void boot_write_e820(const struct vm *vm, struct boot_params *zero)
 		boot_add_e820(zero, vm->memory.slots[i].gpa, vm->memory.slots[i].size, ram);
 }
 
-static void boot_init_zero_page(const struct kernel_image *k, struct boot_params *zero)
+static void boot_init_zero_page(const struct boot *b, struct boot_params *zero)
 {
+	const struct kernel_image *k = &b->image;
+
 	memset(zero, 0, sizeof(*zero));
 	/* A bzImage's own header; an ELF kernel wants the fields that it looks at. */
 	if (k->setup_bytes) {
@@ -230,6 +273,8 @@ static void boot_init_zero_page(const struct kernel_image *k, struct boot_params
 		zero->hdr.kernel_alignment = 2u << 20;
 	}
 	zero->hdr.type_of_loader = BOOT_LOADER_UNDEFINED;
+	zero->hdr.ramdisk_image = (uint32_t)b->initramfs_gpa;
+	zero->hdr.ramdisk_size = (uint32_t)b->initramfs_bytes;
 }
 
 static void boot_write_tables(struct vm *vm)
@@ -331,21 +376,19 @@ static int boot_init_vcpus(struct vm *vm, uint64_t entry, struct err *e)
 	return rc ? rc : boot_set_registers(&vm->vcpus[0], entry, e);
 }
 
-int boot_load(struct vm *vm, const struct boot_config *cfg, struct err *e)
+int boot_finish(struct boot *b, struct vm *vm, struct err *e)
 {
 	struct boot_params *zero = memory_at(&vm->memory, BOOT_ZERO_PAGE, sizeof(*zero));
-	struct kernel_image k;
-	int rc = boot_load_kernel(vm, cfg->kernel_fd, &k, e);
+	int rc;
 
-	if (rc)
-		return rc;
-	boot_init_zero_page(&k, zero);
-	rc = boot_write_cmdline(vm, cfg->cmdline, zero, e);
-	if (!rc && cfg->initramfs_fd >= 0)
-		rc = boot_load_initramfs(vm, cfg->initramfs_fd, &k, zero, e);
+	boot_join(b);
+	if (b->rc)
+		return err_set(e, -b->rc, "%s", err_text(&b->err));
+	boot_init_zero_page(b, zero);
+	rc = boot_write_cmdline(vm, b->cfg.cmdline, zero, e);
 	if (rc)
 		return rc;
 	boot_write_e820(vm, zero);
 	boot_write_tables(vm);
-	return boot_init_vcpus(vm, k.entry, e);
+	return boot_init_vcpus(vm, b->image.entry, e);
 }

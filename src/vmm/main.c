@@ -45,17 +45,12 @@ static void main_ignore_signals(void)
 }
 
 /* Memory and CPUs of a machine that starts with a kernel. */
-static int main_boot(struct vm *vm, const struct options *o, struct err *e)
+static int main_boot(struct vm *vm, struct boot *boot, const struct options *o, struct err *e)
 {
-	const struct boot_config boot = {
-		.kernel_fd = o->kernel_fd,
-		.initramfs_fd = o->initramfs_fd,
-		.cmdline = o->cmdline,
-	};
 	int rc;
 
-	if ((rc = vm_map_memory(vm, -1, e)) || (rc = vm_create_vcpus(vm, e)) ||
-	    (rc = boot_load(vm, &boot, e)))
+	if ((rc = vm_use_memory(vm, &boot->memory, e)) || (rc = vm_create_vcpus(vm, e)) ||
+	    (rc = boot_finish(boot, vm, e)))
 		return rc;
 	close(o->kernel_fd);
 	if (o->initramfs_fd >= 0)
@@ -67,10 +62,12 @@ static int main_boot(struct vm *vm, const struct options *o, struct err *e)
 static int main_restore(struct vm *vm, const struct options *o, struct err *e)
 {
 	struct snapshot_source src = { .bytes = NULL };
+	struct memory memory;
 	int rc;
 
 	if (!(rc = snapshot_open(&src, o->restore_state_fd, o->restore_memory_fd, e)) &&
-	    !(rc = vm_map_memory(vm, o->restore_memory_fd, e)) && !(rc = vm_create_vcpus(vm, e)))
+	    !(rc = memory_create(&memory, o->memory_bytes, o->restore_memory_fd, e)) &&
+	    !(rc = vm_use_memory(vm, &memory, e)) && !(rc = vm_create_vcpus(vm, e)))
 		rc = snapshot_load(vm, &src, e);
 	snapshot_close(&src);
 	close(o->restore_state_fd);
@@ -79,13 +76,13 @@ static int main_restore(struct vm *vm, const struct options *o, struct err *e)
 }
 
 /* The machine, complete and with its threads, but paused. */
-static int main_prepare(struct vm *vm, const struct options *o, struct err *e)
+static int main_prepare(struct vm *vm, struct boot *boot, const struct options *o, struct err *e)
 {
 	int rc = devices_create(vm, o, e);
 
 	trace_point(TRACE_DEVICES, 0);
 	if (!rc)
-		rc = o->restore_state_fd >= 0 ? main_restore(vm, o, e) : main_boot(vm, o, e);
+		rc = o->restore_state_fd >= 0 ? main_restore(vm, o, e) : main_boot(vm, boot, o, e);
 	trace_point(TRACE_LOADED, 0);
 	if (!rc)
 		rc = vm_start(vm, e);
@@ -94,7 +91,7 @@ static int main_prepare(struct vm *vm, const struct options *o, struct err *e)
 }
 
 /* Runs the machine to its end, and tells the supervisor why it ended or did not start. */
-static int main_serve(struct vm *vm, const struct options *o, struct err *e)
+static int main_serve(struct vm *vm, struct boot *boot, const struct options *o, struct err *e)
 {
 	struct control *control = NULL;
 	int status = 0;
@@ -136,14 +133,25 @@ static int main_run(const struct options *o, struct err *e)
 		.memory_bytes = o->memory_bytes,
 		.seccomp_log = o->seccomp_log,
 	};
+	const struct boot_config kernel = {
+		.kernel_fd = o->kernel_fd,
+		.initramfs_fd = o->initramfs_fd,
+		.cmdline = o->cmdline,
+	};
 	static struct vm vm; /* large, and there is one */
-	int status = vm_create(&vm, &cfg, e);
+	struct boot boot = { .started = false };
+	int status = 0;
 
-	if (status)
-		return status;
-	trace_point(TRACE_VM, 0);
-	status = main_serve(&vm, o, e);
-	vm_destroy(&vm);
+	if (o->kernel_fd >= 0)
+		status = boot_begin(&boot, &kernel, o->memory_bytes, e);
+	if (!status)
+		status = vm_create(&vm, &cfg, e);
+	if (!status) {
+		trace_point(TRACE_VM, 0);
+		status = main_serve(&vm, &boot, o, e);
+		vm_destroy(&vm);
+	}
+	boot_fini(&boot);
 	return status;
 }
 
@@ -162,8 +170,10 @@ int main(int argc, char **argv)
 	trace_point(TRACE_MAIN, 0);
 	snprintf(ident, sizeof(ident), "vmm/%s", o.name);
 	log_init(STDERR_FILENO, o.level, ident);
-	/* Threads allocate next to nothing: an arena of address space for each is waste. */
+#ifdef M_ARENA_MAX
+	/* glibc.  Threads allocate next to nothing: an arena for each is waste. */
 	mallopt(M_ARENA_MAX, 1);
+#endif
 	main_ignore_signals();
 	status = main_run(&o, &e);
 	if (status < 0) {

@@ -10,7 +10,7 @@
  *   snapshot_freeze(), snapshot_write() any number of times, snapshot_thaw()
  *
  * Restoring (main.c):
- *   snapshot_open(), vm_create() and its devices, vm_map_memory() with the memory file,
+ *   snapshot_open(), vm_create() and its devices, vm_use_memory() with the memory file,
  *   vm_create_vcpus(), snapshot_load(), snapshot_close(), vm_start(), snapshot_thaw()
  */
 

@@ -14,15 +14,16 @@
  * thread uses what does not change after vm_start(), and state, parked and the end under
  * vm->lock.
  *
- * Order of KVM calls: the VM is created before guest memory is mapped, because KVM's
- * mmu notifier takes every mapping of the process into account; doorbells are registered
- * before CPUs exist, because later each would wait for all CPUs (SRCU).
+ * Order of KVM calls: doorbells are registered before CPUs exist, because later each would
+ * wait for all CPUs (SRCU).  Creating the VM waits for the kernel, on some hosts for tens
+ * of milliseconds; boot.h has something to do meanwhile.
  *
  * Failure: a host's failure while starting is returned; afterwards it ends the machine,
  * as the guest's own end does.  The first reason is kept.
  */
 #include "vmm/vm.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdarg.h>
@@ -127,10 +128,13 @@ int vm_add_device(struct vm *vm, struct vdev *d, struct err *e)
 	return irq_connect(vm, dev, e);
 }
 
-int vm_map_memory(struct vm *vm, int memory_fd, struct err *e)
+int vm_use_memory(struct vm *vm, struct memory *m, struct err *e)
 {
-	int rc = memory_create(&vm->memory, vm->cfg.memory_bytes, memory_fd, e);
+	int rc = 0;
 
+	assert(m->bytes == vm->cfg.memory_bytes && !vm->memory.n_slots);
+	vm->memory = *m;
+	*m = (struct memory){ .n_slots = 0 };
 	trace_point(TRACE_MAPPED, 0);
 	for (unsigned i = 0; !rc && i < vm->memory.n_slots; i++) {
 		const struct memory_slot *s = &vm->memory.slots[i];

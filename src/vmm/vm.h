@@ -9,9 +9,9 @@
  *
  *   vm_create()          VM descriptor, interrupt controllers
  *   vm_add_device()…     each with its interrupt line and doorbells
- *   vm_map_memory()      fresh, or a snapshot's
+ *   vm_use_memory()      fresh (boot.h), or mapped over a snapshot's file
  *   vm_create_vcpus()    no registers yet
- *   boot_load() or the restore of a snapshot
+ *   boot_finish() or the restore of a snapshot
  *   vm_start()           threads, all parked
  *   vm_resume()          the guest runs; vm_pause(), vm_resume() at will
  *   loop_run(vm->loop)   until vm_end()
@@ -113,8 +113,12 @@ int vm_create(struct vm *vm, const struct vm_config *cfg, struct err *e);
  */
 int vm_add_device(struct vm *vm, struct vdev *d, struct err *e);
 
-/* @memory_fd: of a snapshot, or -1; stays the caller's. */
-int vm_map_memory(struct vm *vm, int memory_fd, struct err *e);
+/**
+ * vm_use_memory() - make @m, of as many bytes as configured, the guest's RAM
+ *
+ * Takes it over, also on failure: @m is empty afterwards.
+ */
+int vm_use_memory(struct vm *vm, struct memory *m, struct err *e);
 
 int vm_create_vcpus(struct vm *vm, struct err *e);
 

@@ -127,8 +127,6 @@ static void machine(unsigned cpus)
 		skip();
 	err_clear(&e);
 	assert_int_equal(vm_create(&vm, &cfg, &e), 0);
-	assert_int_equal(vm_map_memory(&vm, -1, &e), 0);
-	assert_int_equal(vm_create_vcpus(&vm, &e), 0);
 }
 
 static void machine_end(void)
@@ -141,9 +139,15 @@ static void machine_end(void)
 
 static int load(int kernel_fd, int initramfs_fd, const char *cmdline)
 {
-	const struct boot_config boot = { kernel_fd, initramfs_fd, cmdline };
-	int rc = boot_load(&vm, &boot, &e);
+	const struct boot_config cfg = { kernel_fd, initramfs_fd, cmdline };
+	struct boot boot;
+	int rc = boot_begin(&boot, &cfg, MEMORY, &e);
 
+	assert_int_equal(rc, 0);
+	assert_int_equal(vm_use_memory(&vm, &boot.memory, &e), 0);
+	assert_int_equal(vm_create_vcpus(&vm, &e), 0);
+	rc = boot_finish(&boot, &vm, &e);
+	boot_fini(&boot);
 	close(kernel_fd);
 	if (initramfs_fd >= 0)
 		close(initramfs_fd);
@@ -267,10 +271,18 @@ static void a_paused_machine_can_be_destroyed(void **state)
 
 static void assert_load_fails(int kernel_fd, int initramfs_fd, const char *cmdline, const char *why)
 {
-	err_clear(&e);
+	machine(1);
 	assert_true(load(kernel_fd, initramfs_fd, cmdline) < 0);
 	if (!strstr(e.msg, why))
 		fail_msg("'%s' is not in: %s", why, e.msg);
+	machine_end();
+}
+
+static void assert_loads(int kernel_fd, int initramfs_fd, const char *cmdline)
+{
+	machine(1);
+	assert_int_equal(load(kernel_fd, initramfs_fd, cmdline), 0);
+	machine_end();
 }
 
 static void what_does_not_fit_is_refused(void **state)
@@ -281,7 +293,6 @@ static void what_does_not_fit_is_refused(void **state)
 	int pipes[2];
 
 	(void)state;
-	machine(1);
 	assert_load_fails(file_of("#!/bin/sh\n", 10), -1, "", "neither");
 	assert_load_fails(file_of("", 0), -1, "", "not a regular file with contents");
 	assert_int_equal(pipe(pipes), 0);
@@ -290,15 +301,12 @@ static void what_does_not_fit_is_refused(void **state)
 	assert_load_fails(kernel_of(guest_reset, 4, room + 1), -1, "", "it needs memory up to");
 	assert_load_fails(kernel_of(guest_reset, 4, room - sizeof(big) + 1),
 			  file_of(big, sizeof(big)), "", "do not fit");
-	assert_int_equal(load(kernel_of(guest_reset, 4, room - sizeof(big)),
-			      file_of(big, sizeof(big)), ""),
-			 0);
+	assert_loads(kernel_of(guest_reset, 4, room - sizeof(big)), file_of(big, sizeof(big)), "");
 	memset(line, 'x', sizeof(line));
 	line[BOOT_CMDLINE_MAX] = '\0';
 	assert_load_fails(kernel_of(guest_reset, 4, 4), -1, line, "longer than 2047");
 	line[BOOT_CMDLINE_MAX - 1] = '\0';
-	assert_int_equal(load(kernel_of(guest_reset, 4, 4), -1, line), 0);
-	machine_end();
+	assert_loads(kernel_of(guest_reset, 4, 4), -1, line);
 }
 
 static void impossible_machines_are_refused(void **state)
