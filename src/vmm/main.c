@@ -99,7 +99,7 @@ static int main_serve(struct vm *vm, struct boot *boot, const struct options *o,
 	if (o->control_fd >= 0)
 		status = control_create(&control, vm, o->control_fd, e);
 	if (!status)
-		status = main_prepare(vm, o, e);
+		status = main_prepare(vm, boot, o, e);
 	/* Nothing from the guest has been read yet. */
 	if (!status && vm->disk_worker)
 		status = disk_worker_await_confined(vm->disk_worker, e);
