@@ -41,7 +41,7 @@ MSB := $(O)/bin/msb
 PARTS := $(O)/lib/microsandbox
 MSB_NET := $(PARTS)/msb-net
 MSB_IMAGE := $(PARTS)/msb-image
-MSB_VMM := $(PARTS)/msb-vmm
+include mk/vmm.mk
 
 $(MSB): $(O)/src/cli/main.o $(call floors,cli server lib sandbox engine image sys codec base) $(LLHTTP_A)
 	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(LLHTTP_LIBS) -lm)
@@ -51,14 +51,6 @@ $(MSB_NET): $(O)/src/net/main.o $(call floors,net sys codec base)
 
 $(MSB_IMAGE): $(O)/src/image/main.o $(call floors,image sys codec base)
 	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS))
-
-# Static: its jail holds no library, and starting it costs no dynamic linking.  The
-# sanitizers need a dynamic program.
-ifeq ($(SAN),)
-$(MSB_VMM): private LDHARDEN := -static-pie -Wl,-z,relro,-z,now
-endif
-$(MSB_VMM): $(O)/src/vmm/main.o $(call floors,vmm sys codec base)
-	$(call link,)
 
 MSB_LINKS := $(addprefix $(O)/bin/,msx)
 $(MSB_LINKS): $(MSB)

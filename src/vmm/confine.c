@@ -33,7 +33,9 @@
  * Limits
  *   A filter sees numbers, not what a pointer points to; which descriptor is meant, it
  *   sees, but the numbers are not known beforehand.  So, for example, ioctl() is bound to
- *   its request, not to the descriptor.
+ *   its request, not to the descriptor.  musl's abort() names a thread without a process
+ *   (tkill), which no rule can bind to our own: a broken assertion, whose message comes
+ *   first, ends by SIGSYS too.
  */
 #include "vmm/confine.h"
 
@@ -67,6 +69,8 @@
 #define CONFINE_COMMON \
 	{ SYS_futex, "wait for a lock or condition", 1, CONFINE_FUTEX, FUTEX_WAIT }, \
 		{ SYS_futex, "as FUTEX_WAIT, conditions", 1, CONFINE_FUTEX, FUTEX_WAIT_BITSET }, \
+		{ SYS_futex, "musl: wake who waits, the others on a lock", 1, CONFINE_FUTEX, \
+		  FUTEX_REQUEUE }, \
 		{ SYS_futex, "wake who waits", 1, CONFINE_FUTEX, FUTEX_WAKE }, \
 		{ SYS_write, "ring an eventfd; the log" }, \
 		{ SYS_clock_gettime, "time, where the vDSO has none" }, \
@@ -78,9 +82,12 @@
 		{ SYS_tgkill, "kick a CPU; abort()", 0, LOW32, CONFINE_OWN_PID }, \
 		{ SYS_rt_sigaction, "abort()", 0, LOW32, SIGABRT }, \
 		{ SYS_writev, "libc: its last words" }, \
-		{ SYS_madvise, "free()", 2, LOW32, MADV_DONTNEED }, { SYS_munmap, "free()" }, \
+		{ SYS_madvise, "free(); the balloon", 2, LOW32, MADV_DONTNEED }, \
+		{ SYS_madvise, "musl: free()", 2, LOW32, MADV_FREE }, { SYS_munmap, "free()" }, \
 		{ SYS_brk, "malloc() and free()" }, \
 		{ SYS_mmap, "malloc(): private memory", 2, LOW32 & ~3ull, 0 }, \
+		{ SYS_mremap, "realloc()" }, \
+		{ SYS_mprotect, "malloc(): no code", 2, LOW32 & ~3ull, 0 }, \
 		{ SYS_exit, "end of the thread" }, \
 	{ \
 		SYS_exit_group, "end of the process" \
@@ -91,8 +98,6 @@
 
 static const struct jail_syscall confine_io[] = {
 	CONFINE_COMMON,
-	{ SYS_mremap, "realloc()" },
-	{ SYS_mprotect, "malloc(): no code", 2, LOW32 & ~3ull, 0 },
 
 	/* The loop and its sources. */
 	{ SYS_epoll_wait, "the loop" },

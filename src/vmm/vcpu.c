@@ -36,6 +36,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "vmm/bus.h"
@@ -201,6 +203,10 @@ static void *vcpu_thread(void *arg)
 	struct err e = ERR_INIT;
 	bool go;
 
+	/* Who kicks before that finds the state changed, when it parks. */
+	pthread_mutex_lock(&c->vm->lock);
+	c->tid = gettid();
+	pthread_mutex_unlock(&c->vm->lock);
 	if (vmm_confine_vcpu(c->vm->cfg.seccomp_log, &e)) {
 		vm_end(c->vm, VM_END_HOST, "vCPU %u: %s", c->id, err_text(&e));
 		return NULL;
@@ -240,7 +246,9 @@ void vcpu_kick(struct vcpu *c)
 	if (!c->started)
 		return;
 	__atomic_store_n(&c->run->immediate_exit, 1, __ATOMIC_RELAXED);
-	pthread_kill(c->thread, VCPU_KICK_SIGNAL);
+	/* Not pthread_kill(): musl's names the thread alone, which a seccomp list cannot bind. */
+	if (c->tid)
+		syscall(SYS_tgkill, getpid(), c->tid, VCPU_KICK_SIGNAL);
 }
 
 void vcpu_join(struct vcpu *c)

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -23,6 +24,7 @@ struct vcpu {
 	struct kvm_run *run; /* owned: mapping of run_bytes */
 	size_t run_bytes;
 	pthread_t thread;
+	pid_t tid; /* of the thread, once it runs; under vm->lock */
 	bool started; /* thread is valid and not joined */
 };
 

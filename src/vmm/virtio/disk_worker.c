@@ -50,7 +50,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#ifndef RWF_NOWAIT
+#include <linux/fs.h>
+#endif
 
 #include "base/checked.h"
 #include "sys/loop.h"
@@ -93,6 +97,17 @@ static void disk_request_advance(struct disk_request *r, size_t n)
 	}
 }
 
+/* Not every libc has wrappers for these two: musl got them in 1.2.5. */
+static ssize_t disk_preadv2(int fd, const struct iovec *v, unsigned n, uint64_t at, int flags)
+{
+	return syscall(SYS_preadv2, fd, v, n, at, 0ul, flags);
+}
+
+static ssize_t disk_pwritev2(int fd, const struct iovec *v, unsigned n, uint64_t at, int flags)
+{
+	return syscall(SYS_pwritev2, fd, v, n, at, 0ul, flags);
+}
+
 /* Return: 0, -EAGAIN if RWF_NOWAIT was asked for and this would wait, another errno. */
 static int disk_request_transfer(struct disk_request *r, int flags)
 {
@@ -100,9 +115,9 @@ static int disk_request_transfer(struct disk_request *r, int flags)
 		ssize_t n;
 
 		if (r->op == DISK_READ)
-			n = preadv2(r->fd, r->iov, (int)r->n_iov, (off_t)r->offset, flags);
+			n = disk_preadv2(r->fd, r->iov, r->n_iov, r->offset, flags);
 		else
-			n = pwritev2(r->fd, r->iov, (int)r->n_iov, (off_t)r->offset, flags);
+			n = disk_pwritev2(r->fd, r->iov, r->n_iov, r->offset, flags);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -132,7 +147,7 @@ static int disk_write_zeroes(int fd, const struct disk_range *range, bool stable
 			.iov_base = (void *)(uintptr_t)zeroes,
 			.iov_len = min_u64(left, sizeof(zeroes)),
 		};
-		ssize_t n = pwritev2(fd, &iov, 1, (off_t)offset, stable ? RWF_DSYNC : 0);
+		ssize_t n = disk_pwritev2(fd, &iov, 1, offset, stable ? RWF_DSYNC : 0);
 
 		if (n < 0 && errno == EINTR)
 			continue;
