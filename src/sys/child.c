@@ -12,7 +12,7 @@
  * States
  *   parent                            child
  *   clone (signals blocked)     --->  all descriptors close-on-exec, default signals
- *   map ids, "go"               --->  wait for "go"  (full jail only)
+ *   map ids, "go"               --->  jail_begin, wait for "go"  (full jail only)
  *                                     jail_enter, setsid, descriptors, jail_seal,
  *                                     parent-death signal, exec
  *   read: a fault or the end    <---  the socket closes on exec
@@ -71,6 +71,8 @@ static const char *child_stage_text(int stage)
 		return "reset signals";
 	case STAGE_SYNC:
 		return "hear from the parent";
+	case STAGE_NETWORK:
+		return "make a network namespace";
 	case STAGE_BIND_OPEN:
 		return "open to bind";
 	case STAGE_BIND_ATTR:
@@ -201,6 +203,8 @@ static int child_prepare(struct child_start *s, struct child_fault *f)
 	if (child_reset_signals(f) < 0)
 		return -1;
 	if (j && j->mode == JAIL_FULL) {
+		if (jail_begin(j, f) < 0)
+			return -1;
 		if (read(s->sock[1], &go, 1) != 1)
 			return child_fault(f, STAGE_SYNC, 0);
 		if (jail_enter(j, f) < 0)

@@ -20,6 +20,8 @@
  *   Stage 1, parent (jail_map_ids): the child sits in new namespaces, unmapped.
  *     Should: give it exactly one user and one group id.
  *     Mustn't: map root, or anybody who owns files of the host.
+ *   Meanwhile, child (jail_begin): unmapped, but capable in its user namespace.
+ *     Should: make its network namespace, which takes longest.
  *   Stage 2, child (jail_enter): still the caller's id, capable in its namespace.
  *     Should: take hold of the host files to bind while it can still reach them,
  *     become the mapped id, build the root, move into it, drop the old one.
@@ -111,7 +113,7 @@ unsigned long jail_clone_flags(const struct jail *j)
 	if (j->mode != JAIL_FULL)
 		return 0;
 	return CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
-	       CLONE_NEWCGROUP | (j->host_network ? 0 : CLONE_NEWNET);
+	       CLONE_NEWCGROUP;
 }
 
 /* Does our own user namespace know @id?  @map: "uid_map" or "gid_map". */
@@ -207,6 +209,8 @@ bool jail_refused(const struct jail *j, const struct child_fault *f)
 {
 	if (!j || j->mode != JAIL_FULL)
 		return false;
+	if (f->stage == STAGE_NETWORK)
+		return true;
 	if (f->err != EPERM && f->err != EACCES && f->err != ENOSYS)
 		return false;
 	/* EACCES on one bind is a file's mode, on the rest it is a policy of the host. */
@@ -372,6 +376,13 @@ static int jail_fill_root(const struct jail *j, int root, const int *fds, const 
 		close(fds[i]);
 	}
 	return j->proc ? jail_mount_proc(root, f) : 0;
+}
+
+int jail_begin(const struct jail *j, struct child_fault *f)
+{
+	if (!j->host_network && unshare(CLONE_NEWNET) < 0)
+		return jail_fault(f, STAGE_NETWORK, 0);
+	return 0;
 }
 
 int jail_enter(const struct jail *j, struct child_fault *f)

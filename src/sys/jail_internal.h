@@ -25,6 +25,7 @@ enum child_stage {
 	STAGE_NONE,
 	STAGE_SIGNALS,
 	STAGE_SYNC,
+	STAGE_NETWORK,
 	STAGE_BIND_OPEN,
 	STAGE_BIND_ATTR,
 	STAGE_IDS,
@@ -59,6 +60,12 @@ unsigned long jail_clone_flags(const struct jail *j);
 
 /* Parent: gives child @pid, which is in a new user namespace, its one id. */
 int jail_map_ids(pid_t pid, struct err *e);
+
+/*
+ * Child, while the parent maps the ids: what can be done without one, the network
+ * namespace.  It takes longer to make than all others together.  Return: as jail_enter().
+ */
+int jail_begin(const struct jail *j, struct child_fault *f);
 
 /*
  * Child, after the ids were mapped: the namespaces' contents, the new root.
