@@ -212,7 +212,9 @@ def test_refused_state(frozen, what, reason):
         "not a state": lambda: os.urandom(len(good)),
         "tsc": lambda: sealed(patched(good, section(good, 40)[0], struct.pack("<I", 1000))),
     }[what]()
-    refused(snapshot.with_state(bad), disk, reason)
+    other = snapshot.with_state(bad)
+    refused(other, disk, reason)
+    other.close()
 
 
 def test_refused_memory(frozen, tmp_path):

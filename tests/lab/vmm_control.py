@@ -19,6 +19,7 @@ import vmm
 import wire
 
 PAUSE, RESUME, SNAPSHOT, DONE, ENDED = 1, 2, 3, 16, 17
+TRAILER = 4096
 F_ADD_SEALS, SEAL_SHRINK, SEAL_GROW, SEAL_WRITE = 1033, 2, 4, 8
 
 
@@ -45,10 +46,16 @@ class Snapshot:
         return os.pread(self.state.fileno(), 16 << 20, 0)
 
     def with_state(self, data):
-        """The same memory with another state file."""
+        """Another state, and an empty memory that belongs to it: for what is refused before it is used."""
         state = os.fdopen(os.memfd_create("state"), "r+b", 0)
         state.write(data)
-        return Snapshot(state, os.fdopen(os.dup(self.memory.fileno()), "rb"), self.cpus, self.memory_mib)
+        memory = os.fdopen(os.memfd_create("memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b", 0)
+        size = self.memory_mib << 20
+        memory.truncate(size + TRAILER)
+        os.pwrite(memory.fileno(), b"MSBMEMRY" + struct.pack("<Q", size) + data[24:32], size)
+        other = Snapshot(state, memory, self.cpus, self.memory_mib)
+        other.seal()
+        return other
 
 
 class Vm(vmm.Vm):
