@@ -98,34 +98,62 @@ static const struct snapshot_rule cpu_rules[SNAPSHOT_CPU_PARTS] = {
 #define CRC64_POLY 0xc96c5795d7870f42ull
 
 /*
- * The table is made anew for each call: 2 KiB of stack and some microseconds, instead of
- * a table in the source or a global.
+ * Tables for eight bytes at a time: t[k][b] is the CRC of byte b with k zero bytes behind
+ * it.  They are made anew for each use: 16 KiB of stack and some microseconds, instead of
+ * so many numbers in the source or a global.
  */
-uint64_t snapshot_crc64(uint64_t crc, const uint8_t *p, size_t n)
-{
-	uint64_t table[256];
+struct crc64 {
+	uint64_t t[8][256];
+};
 
-	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+static void crc64_init(struct crc64 *c)
+{
+	for (unsigned i = 0; i < 256; i++) {
 		uint64_t v = i;
 
 		for (int bit = 0; bit < 8; bit++)
 			v = v & 1 ? v >> 1 ^ CRC64_POLY : v >> 1;
-		table[i] = v;
+		c->t[0][i] = v;
 	}
+	for (unsigned k = 1; k < 8; k++)
+		for (unsigned i = 0; i < 256; i++)
+			c->t[k][i] = c->t[0][(uint8_t)c->t[k - 1][i]] ^ c->t[k - 1][i] >> 8;
+}
+
+static uint64_t crc64_add(const struct crc64 *c, uint64_t crc, const uint8_t *p, size_t n)
+{
 	crc = ~crc;
-	for (size_t i = 0; i < n; i++)
-		crc = table[(uint8_t)(crc ^ p[i])] ^ crc >> 8;
+	for (; n >= 8; p += 8, n -= 8) {
+		uint64_t v = crc ^ le_get64(p);
+
+		crc = 0;
+		for (unsigned k = 0; k < 8; k++)
+			crc ^= c->t[7 - k][(uint8_t)(v >> 8 * k)];
+	}
+	for (; n; p++, n--)
+		crc = c->t[0][(uint8_t)(crc ^ *p)] ^ crc >> 8;
 	return ~crc;
+}
+
+uint64_t snapshot_crc64(uint64_t crc, const uint8_t *p, size_t n)
+{
+	struct crc64 c;
+
+	crc64_init(&c);
+	return crc64_add(&c, crc, p, n);
 }
 
 /* The checksum's own bytes count as zero. */
 static uint64_t snapshot_checksum(const uint8_t *p, size_t n)
 {
 	static const uint8_t zero[8];
-	uint64_t crc = snapshot_crc64(0, p, HEADER_OFF_CHECKSUM);
+	struct crc64 c;
+	uint64_t crc;
 
-	crc = snapshot_crc64(crc, zero, sizeof(zero));
-	return snapshot_crc64(crc, p + HEADER_OFF_BUILD, n - HEADER_OFF_BUILD);
+	crc64_init(&c);
+	crc = crc64_add(&c, 0, p, HEADER_OFF_CHECKSUM);
+	crc = crc64_add(&c, crc, zero, sizeof(zero));
+	return crc64_add(&c, crc, p + HEADER_OFF_BUILD, n - HEADER_OFF_BUILD);
 }
 
 /* ---- encoding ---- */
