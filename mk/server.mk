@@ -50,3 +50,9 @@ $(O)/tests/fuzz/fuzz_http%: tests/fuzz/fuzz_http%.c src/server/http.c src/base/b
 		src/server/http.c src/base/buf.c $(LLHTTP_SRC) $(filter-out MISSING%,$(LLHTTP_LIBS))
 
 -include $(O)/server/api_table.d
+
+.PHONY: bench-server check-server
+bench-server: all kernel demo-image ## what a call through the server costs (N= samples)
+	$(Q)/usr/bin/python3 tests/bench/bench_server.py
+check-server: all kernel demo-image ## only the server's tests
+	$(Q)tools/run-tests --e2e tests/e2e -- -k test_server

@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "server/images.h"
 #include "server/server.h"
+#include "server/systemd.h"
 #include "sys/loop.h"
 
 /*
@@ -27,7 +28,7 @@ struct listener {
 	bool local; /* a unix socket */
 };
 
-enum { LISTEN_TCP, LISTEN_UNIX, LISTEN_COUNT };
+enum { LISTEN_TCP, LISTEN_UNIX, LISTEN_GIVEN, LISTEN_COUNT = LISTEN_GIVEN + SYSTEMD_FDS_MAX };
 
 struct server_counters {
 	uint64_t connections, refused, requests, calls, failed_calls, bad_requests, denied;

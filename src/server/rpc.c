@@ -139,6 +139,10 @@ void rpc_start(struct rpc_call *c, const char *method)
 	struct err e = ERR_INIT;
 
 	c->server->count.calls++;
+	if (c->server->stopping) {
+		rpc_fail(c, JSONRPC_INTERNAL, "Internal server error: the server is ending");
+		return;
+	}
 	if (!m) {
 		rpc_fail(c, JSONRPC_NO_METHOD, "Method not found: %s", method);
 		return;

@@ -120,29 +120,36 @@ static int server_listen_on(struct server *s, struct listener *l, int fd, struct
 	return rc ? err_errno(e, -rc, "listen") : 0;
 }
 
+static bool server_is_loopback(const struct sockaddr_storage *sa)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+
+	if (sa->ss_family == AF_INET)
+		return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+	return sa->ss_family == AF_UNIX || IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
 static int server_address(const struct server_options *opt, struct sockaddr_storage *sa,
 			  socklen_t *len, struct err *e)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)sa;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)sa;
 	const char *host = strcmp(opt->host, "localhost") ? opt->host : "127.0.0.1";
-	bool loopback;
 
 	memset(sa, 0, sizeof(*sa));
 	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
 		v4->sin_family = AF_INET;
 		v4->sin_port = htons(opt->port);
 		*len = sizeof(*v4);
-		loopback = ntohl(v4->sin_addr.s_addr) >> 24 == 127;
 	} else if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
 		v6->sin6_family = AF_INET6;
 		v6->sin6_port = htons(opt->port);
 		*len = sizeof(*v6);
-		loopback = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
 	} else {
 		return err_set(e, EINVAL, "--host is '%s': give an IP address", opt->host);
 	}
-	if (opt->dev && !loopback)
+	if (opt->dev && !server_is_loopback(sa))
 		return err_set(e, EPERM,
 			       "--dev needs no keys, so it serves this machine only: use --host "
 			       "127.0.0.1, or leave --dev out");
@@ -167,6 +174,38 @@ static void server_set_address(struct server *s, int fd)
 		snprintf(s->address, sizeof(s->address), "http://[%s]:%u",
 			 inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text)),
 			 ntohs(v6->sin6_port));
+}
+
+/* Sockets that systemd opened for us. Return: how many, or a negative errno. */
+static int server_listen_given(struct server *s, struct err *e)
+{
+	int fds[SYSTEMD_FDS_MAX], n = systemd_sockets(fds, e);
+
+	for (int i = 0; i < n; i++) {
+		struct listener *l = &s->listeners[LISTEN_GIVEN + i];
+		struct sockaddr_storage sa;
+		socklen_t len = sizeof(sa);
+		int rc;
+
+		l->fd = fds[i];
+		if (getsockname(fds[i], (struct sockaddr *)&sa, &len) < 0)
+			return err_errno(e, errno, "socket activation: descriptor %d", fds[i]);
+		l->local = sa.ss_family == AF_UNIX;
+		if (s->opt->dev && !server_is_loopback(&sa))
+			return err_set(
+				e, EPERM,
+				"--dev needs no keys, so it serves this machine only: "
+				"let the socket unit listen on 127.0.0.1, or leave --dev out");
+		if (!l->local)
+			server_set_address(s, fds[i]);
+		else if (!s->address[0])
+			snprintf(s->address, sizeof(s->address), "unix:%s",
+				 ((struct sockaddr_un *)&sa)->sun_path);
+		rc = server_listen_on(s, l, fds[i], e);
+		if (rc)
+			return rc;
+	}
+	return n;
 }
 
 static int server_listen_tcp(struct server *s, struct err *e)
@@ -237,7 +276,8 @@ static int server_listen_unix(struct server *s, struct err *e)
 
 void server_check_end(struct server *s)
 {
-	if (s->stopping && (s->fast || (list_empty(&s->conns) && list_empty(&s->boxes))))
+	if (s->stopping &&
+	    (s->fast || (list_empty(&s->conns) && (s->opt->keep || list_empty(&s->boxes)))))
 		loop_stop(s->loop, 0);
 }
 
@@ -258,6 +298,7 @@ static void server_begin_end(struct server *s)
 		return;
 	}
 	s->stopping = true;
+	systemd_notify("STOPPING=1");
 	log_info("event=stop sandboxes=%u connections=%u keep=%d", s->n_boxes, s->n_conns,
 		 s->opt->keep);
 	for (int i = 0; i < LISTEN_COUNT; i++) {
@@ -265,17 +306,10 @@ static void server_begin_end(struct server *s)
 		close_fd(&s->listeners[i].fd);
 	}
 	conn_drain_all(s);
-	list_for_each (pos, tmp, &s->boxes) {
-		struct box *b = list_entry(pos, struct box, link);
-
-		if (s->opt->keep)
-			/* Calls that run are cut off: their clients are told by the end. */
-			continue;
-		box_stop(b, NULL);
-	}
+	if (!s->opt->keep)
+		list_for_each (pos, tmp, &s->boxes)
+			box_stop(list_entry(pos, struct box, link), NULL);
 	loop_timer_set(s->loop, &s->stop_timer, SERVER_STOP_MS);
-	if (s->opt->keep && list_empty(&s->conns))
-		s->fast = true;
 	server_check_end(s);
 }
 
@@ -366,8 +400,11 @@ static int server_start(struct server *s, struct err *e)
 		return rc;
 	images_init(&s->images, s->loop, opt->home);
 	server_limits(s);
+	rc = server_listen_given(s, e);
+	if (!rc)
+		rc = server_listen_tcp(s, e);
 	/* The key last: a start that fails leaves none behind. */
-	if ((rc = server_listen_tcp(s, e)) || (rc = server_listen_unix(s, e)) ||
+	if (rc < 0 || (rc = server_listen_unix(s, e)) ||
 	    (!opt->dev && (rc = server_key_load(opt->home, opt->key_file, true, opt->reset_key,
 						&s->secret, e))) ||
 	    (rc = pidfile_write(s->pid_fd, s->address, e)))
@@ -375,6 +412,7 @@ static int server_start(struct server *s, struct err *e)
 	box_adopt_all(s);
 	log_info("event=start address=%s path=%s dev=%d sandboxes=%u", s->address, s->path,
 		 opt->dev, s->n_boxes);
+	systemd_notify("READY=1");
 	if (opt->ready_fd >= 0 && dprintf(opt->ready_fd, "ready %s\n", s->address) < 0)
 		log_warn("event=ready-not-told");
 	return 0;

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, Box, make_home, wait_for
+from conftest import MSB, ROOT, TIMEOUT, Box, make_home, wait_for
 from server_client import RpcError, Server
 
 
@@ -499,6 +499,34 @@ def test_unix_socket(box):
     open(path, "w").close()
     p = box.msb("server", "start", "--dev", "--port", "0", "--unix", path)
     assert p.returncode == 125 and b"no socket" in p.stderr
+
+
+def test_socket_activation_and_readiness(box):
+    path = str(box.home / "notify.sock")
+    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as local, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        tcp.bind(("127.0.0.1", 0))
+        local.bind(str(box.home / "api.sock"))
+        notify.bind(path)
+        notify.settimeout(TIMEOUT)
+        for s in (tcp, local):
+            s.listen()
+        # As a service manager does: descriptors from 3 on, and the pid of who is meant.
+        script = ('import os, sys; os.dup2(int(sys.argv[1]), 30); os.dup2(int(sys.argv[2]), 31); os.dup2(30, 3); '
+                  'os.dup2(31, 4); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2"); '
+                  'os.execv(sys.argv[3], sys.argv[3:])')
+        p = subprocess.Popen(["/usr/bin/python3", "-c", script, str(tcp.fileno()), str(local.fileno()), MSB, "server",
+                              "start", "--dev"], env=dict(box.env, NOTIFY_SOCKET=path), pass_fds=[tcp.fileno(), local.fileno()])
+        assert notify.recv(100) == b"READY=1"
+        for family, address in ((socket.AF_INET, tcp.getsockname()), (socket.AF_UNIX, local.getsockname())):
+            with socket.socket(family) as c:
+                c.settimeout(TIMEOUT)
+                c.connect(address)
+                c.sendall(head("/api/v1/health", "Connection: close", method="GET"))
+                assert b"healthy" in c.recv(4096)
+        assert json.loads(box.msb("server", "status", "--json").stdout)["address"].endswith(str(tcp.getsockname()[1]))
+        p.terminate()
+        assert notify.recv(100) == b"STOPPING=1" and p.wait(TIMEOUT) == 0
 
 
 def test_a_request_that_is_worked_on_is_answered_at_the_end():
