@@ -7,6 +7,7 @@
 import asyncio
 import json
 import re
+import sys
 
 
 def reply(result):
@@ -181,3 +182,15 @@ async def start():
     peer = Peer()
     server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, limit=1 << 20)
     return server, "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+
+
+async def main():
+    """Prints the URL and serves until standard input ends: for the tests of one SDK alone."""
+    server, url = await start()
+    print(url, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

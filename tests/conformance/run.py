@@ -129,20 +129,21 @@ class Driver:
         self.reader.cancel()
 
 
-def expand(v, names):
-    """Fills in $NAME; a list of lines that stands for a text is {"$lines": [...]}."""
+def expand(v, names, expected=False):
+    """Fills in $NAME, and texts given as {"$lines": [...]} or {"$repeat": [text, times]}; in what is
+    expected the latter is a rule."""
     if isinstance(v, str):
         for name, value in names.items():
             v = v.replace(f"${name}", value)
         return v
     if isinstance(v, list):
-        return [expand(x, names) for x in v]
+        return [expand(x, names, expected) for x in v]
     if isinstance(v, dict):
         if list(v) == ["$lines"]:
-            return "\n".join(v["$lines"])
-        if list(v) == ["$repeat"] and isinstance(v["$repeat"][0], str):
+            return "\n".join(expand(v["$lines"], names))
+        if list(v) == ["$repeat"] and not expected:
             return v["$repeat"][0] * v["$repeat"][1]
-        return {k: expand(x, names) for k, x in v.items()}
+        return {k: expand(x, names, expected) for k, x in v.items()}
     return v
 
 
@@ -179,8 +180,7 @@ class Run:
         if want == {"ok": {}}:
             bad = None if "ok" in answer else f"an error: {shorten(answer)}"
         else:
-            # Texts of expectations are never expanded with $lines: they are compared.
-            bad = mismatch(expand_names(want, self.names), answer)
+            bad = mismatch(expand(want, self.names, expected=True), answer)
         if bad:
             raise Failure(f"{bad}\n      step: {shorten(step)}\n      answer: {shorten(answer)}")
         self.seen[case].append((step, answer))
@@ -194,20 +194,6 @@ class Run:
         except Failure as e:
             return str(e)
         return None
-
-
-def expand_names(v, names):
-    if isinstance(v, str):
-        for name, value in names.items():
-            v = v.replace(f"${name}", value)
-        return v
-    if isinstance(v, list):
-        return [expand_names(x, names) for x in v]
-    if isinstance(v, dict):
-        if list(v) == ["$lines"]:
-            return "\n".join(v["$lines"])
-        return {k: expand_names(x, names) for k, x in v.items()}
-    return v
 
 
 # ---- servers -----------------------------------------------------------------------------------

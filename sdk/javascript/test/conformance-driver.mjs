@@ -25,7 +25,7 @@ function describe(error) {
   const found = kinds.find(([name]) => error instanceof m[name]);
   if (!found) {
     if (error instanceof TypeError || error instanceof RangeError) return { kind: 'bad_argument', message: error.message };
-    throw error;
+    return { kind: 'bug', message: error.stack };
   }
   const o = { kind: found[1], message: error.message };
   if (error instanceof m.ApiError) {

@@ -136,6 +136,8 @@ class Driver:
             o = {"ok": await getattr(self, q["op"])(q)}
         except (microsandbox.MicrosandboxError, ValueError, asyncio.CancelledError) as e:
             o = {"error": describe(e)}
+        except Exception as e:
+            o = {"error": {"kind": "bug", "message": repr(e)}}
         say({"id": q["id"], **o})
 
 

@@ -64,7 +64,7 @@ class _Transport:
         if answer.keep_alive and whole:
             self._idle.append((reader, writer))
         else:
-            writer.close()
+            writer.transport.abort()  # close() would wait until the rest of the request is sent
         return answer.status, answer.body
 
     def _take_idle(self) -> Optional[_Streams]:

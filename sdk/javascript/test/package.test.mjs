@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is JavaScript's own; what all SDKs share is in tests/conformance.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import * as esm from '../index.mjs';
+
+const require = createRequire(import.meta.url);
+const { NodeSandbox, PythonSandbox, SandboxOptions } = esm;
+let peer;
+let serverUrl;
+
+before(async () => {
+  const path = new URL('../../../tests/conformance/peer.py', import.meta.url).pathname;
+  peer = spawn('python3', [path], { stdio: ['pipe', 'pipe', 'inherit'] });
+  [serverUrl] = await once(peer.stdout.setEncoding('utf8'), 'data');
+  serverUrl = serverUrl.trim();
+});
+after(() => peer.stdin.end());
+
+test('import and require give the same classes, and all of them', () => {
+  const cjs = require('../index.cjs');
+  assert.deepEqual(Object.keys(esm).sort(), Object.keys(cjs).sort());
+  for (const [name, value] of Object.entries(cjs)) assert.equal(esm[name], value);
+});
+
+test('the types name all that there is, and no more', () => {
+  const types = readFileSync(new URL('../index.d.cts', import.meta.url), 'utf8');
+  const named = [...types.matchAll(/^export (?:abstract )?(?:class|function) (\w+)/gm)].map((m) => m[1]);
+  assert.deepEqual(named.sort(), Object.keys(esm).sort());
+});
+
+test('the builder has a method for each option', () => {
+  const values = { name: 'a', serverUrl, memory: 1, cpus: 2, envs: { A: '1' }, dependsOn: [], scope: 'none' };
+  const builder = SandboxOptions.builder();
+  for (const [key, value] of Object.entries(values)) assert.equal(builder[key](value), builder);
+  assert.deepEqual({ ...builder.build() }, values);
+});
+
+test('positional arguments of start, as older programs have them', async () => {
+  const sandbox = new PythonSandbox({ serverUrl, name: 'pos' });
+  await sandbox.start('img', 700, 2, 9);
+  const sent = JSON.parse(await (await sandbox.run('params')).output());
+  assert.deepEqual(sent, { sandbox: 'pos', timeout: 9, config: { image: 'img', memory: 700, cpus: 2 } });
+  await sandbox.stop();
+});
+
+test('an object of environment variables', async () => {
+  const sandbox = await NodeSandbox.create({ serverUrl, envs: { A: '1', B: 'x=y' } });
+  const sent = JSON.parse(await (await sandbox.run('params')).output());
+  assert.deepEqual(sent.config.envs, ['A=1', 'B=x=y']);
+  await sandbox.stop();
+});
+
+test('an aborted call rejects with the reason', async () => {
+  const sandbox = await PythonSandbox.create({ serverUrl });
+  const reason = new Error('enough');
+  await assert.rejects(sandbox.run('never', { signal: AbortSignal.abort(reason) }), reason);
+  await assert.rejects(sandbox.run('never', { signal: AbortSignal.timeout(50) }), { name: 'TimeoutError' });
+  assert.equal(await (await sandbox.run('hello')).output(), 'hello');
+  await sandbox.stop();
+});
+
+test('an object disposes of itself', { skip: !Symbol.asyncDispose }, async () => {
+  const sandbox = await PythonSandbox.create({ serverUrl });
+  await sandbox[Symbol.asyncDispose]();
+  assert.equal(sandbox.isStarted, false);
+});
+
+test('texts that UTF-8 cannot express, and numbers that JSON cannot', async () => {
+  const sandbox = await PythonSandbox.create({ serverUrl });
+  await assert.rejects(sandbox.run('\ud800'), TypeError);
+  await assert.rejects(sandbox.command.run('ls', '-l'), TypeError);
+  await assert.rejects(PythonSandbox.create({ serverUrl, memory: NaN }), RangeError);
+  await sandbox.stop();
+});
+
+test('a file .env', () => {
+  const { readEnvFile } = require('../lib/settings.cjs');
+  const directory = mkdtempSync(join(tmpdir(), 'msb-sdk-'));
+  const path = join(directory, '.env');
+  writeFileSync(
+    path,
+    "# MSB_A=1\nMSB_B=x # note\nexport MSB_C=\"a # b\"\r\n MSB_D = 'q' \nOTHER=1\nMSB_E=\nMSB_F\nMSB_G='open\n",
+  );
+  assert.deepEqual(readEnvFile(path), { MSB_B: 'x', MSB_C: 'a # b', MSB_D: 'q', MSB_E: '', MSB_G: "'open" });
+  assert.deepEqual(readEnvFile(`${path}x`), {});
+  rmSync(directory, { recursive: true });
+});
