@@ -32,3 +32,7 @@ check-kvm: lab-parts ## the kvm engine's tests, in the lab (ARGS= for pytest)
 	$(Q)O=$(O) tools/run-tests --lab tests/lab/run $(if $(ARGS),-- $(ARGS))
 bench-lab: lab-parts ## our VMM beside QEMU with accel=kvm, in one run of the lab (N= samples)
 	@$(LAB) run -- tests/bench/bench_lab.py -n $(N)
+
+.PHONY: check-snapshot-100
+check-snapshot-100: lab-parts ## freeze and restore a machine under load 100 times, with 1 and with 4 CPUs (long)
+	$(Q)$(LAB) --env SNAPSHOT_ROUNDS=50 run -- tests/lab/run tests/lab/test_snapshot.py -k survives
