@@ -2,6 +2,7 @@
 /* The disk worker, with system calls that the test holds up, cuts short or lets fail. */
 #include "unit/test.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -39,8 +40,7 @@ static uint8_t pattern(uint64_t at)
 	return (uint8_t)((at * 2654435761u) >> 21);
 }
 
-/* These three are found by the linker before libc's. */
-ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+static ssize_t fake_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
 {
 	struct iovec first = iov[0];
 	ssize_t got;
@@ -73,14 +73,33 @@ ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
 	return got;
 }
 
-ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+static ssize_t fake_pwritev2(int fd, const struct iovec *iov, int n, off_t offset)
 {
-	(void)flags;
 	if (atomic_exchange(&interrupted, false)) {
 		errno = EINTR;
 		return -1;
 	}
 	return pwritev(fd, iov, n, offset);
+}
+
+/* These two are found by the linker before libc's. */
+long syscall(long number, ...)
+{
+	long (*libc_syscall)(long, ...) = NULL;
+	long a[6];
+	va_list ap;
+
+	va_start(ap, number);
+	for (unsigned i = 0; i < ARRAY_SIZE(a); i++)
+		a[i] = va_arg(ap, long);
+	va_end(ap);
+	if (number == SYS_preadv2)
+		return fake_preadv2((int)a[0], (const struct iovec *)a[1], (int)a[2], a[3],
+				    (int)a[5]);
+	if (number == SYS_pwritev2)
+		return fake_pwritev2((int)a[0], (const struct iovec *)a[1], (int)a[2], a[3]);
+	*(void **)&libc_syscall = dlsym(RTLD_NEXT, "syscall");
+	return libc_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
