@@ -355,6 +355,24 @@ static int boot_set_mtrr(const struct vcpu *c, struct err *e)
 	return 0;
 }
 
+/*
+ * XCR0 as every kernel of today sets it: all that CPUID offers.  For a nested hypervisor
+ * that is not told of the guest's XSETBV (QEMU's emulation of SVM): there XSAVE would save
+ * the x87 registers alone.
+ */
+static int boot_set_xcr0(const struct vcpu *c, struct cpuid *cpuid, struct err *e)
+{
+	const struct kvm_cpuid_entry2 *x = cpuid_find(cpuid, 0xd, 0);
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
+
+	if (!x)
+		return 0;
+	xcrs.xcrs[0].value = (uint64_t)x->edx << 32 | x->eax;
+	if (ioctl(c->fd, KVM_SET_XCRS, &xcrs) < 0)
+		return err_errno(e, errno, "KVM_SET_XCRS");
+	return 0;
+}
+
 static int boot_init_vcpus(struct vm *vm, uint64_t entry, struct err *e)
 {
 	bool deadline = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
@@ -372,6 +390,8 @@ static int boot_init_vcpus(struct vm *vm, uint64_t entry, struct err *e)
 		rc = cpuid_apply(vm->vcpus[i].fd, cpuid, e);
 		if (!rc)
 			rc = boot_set_mtrr(&vm->vcpus[i], e);
+		if (!rc)
+			rc = boot_set_xcr0(&vm->vcpus[i], cpuid, e);
 	}
 	return rc ? rc : boot_set_registers(&vm->vcpus[0], entry, e);
 }
