@@ -33,6 +33,8 @@ enum server_opt {
 	SERVER_KEY,
 	SERVER_KEY_FILE_OPT,
 	SERVER_RESET_KEY,
+	SERVER_TLS_CERT,
+	SERVER_TLS_KEY,
 	SERVER_KEEP,
 	SERVER_MAX_SANDBOXES,
 	SERVER_DETACH,
@@ -59,6 +61,9 @@ const struct cli_opt server_opts[] = {
 				  "~/.microsandbox/server.key)" },
 	[SERVER_RESET_KEY] = { "reset-key", NULL, "r", NULL,
 			       "start: a new secret; every key given out stops working" },
+	[SERVER_TLS_CERT] = { "tls-cert", NULL, "", "FILE",
+			      "start: serve https with this certificate (PEM, with its chain)" },
+	[SERVER_TLS_KEY] = { "tls-key", NULL, "", "FILE", "start: the certificate's key (PEM)" },
 	[SERVER_KEEP] = { "keep", NULL, "", NULL, "start: leave sandboxes running at the end" },
 	[SERVER_MAX_SANDBOXES] = { "max-sandboxes", NULL, "", "N",
 				   "start: at most so many at once (default 256)" },
@@ -155,6 +160,12 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 		return 0;
 	case SERVER_RESET_KEY:
 		a->o.reset_key = true;
+		return 0;
+	case SERVER_TLS_CERT:
+		a->o.tls_cert = v;
+		return 0;
+	case SERVER_TLS_KEY:
+		a->o.tls_key = v;
 		return 0;
 	case SERVER_KEEP:
 		a->o.keep = true;
@@ -301,6 +312,8 @@ static int server_cmd_start(struct server_args *a, int argc, char **argv)
 	if (a->o.dev && (a->o.key_file || a->o.reset_key))
 		return cli_usage(a->cmd,
 				 "--dev needs no key: leave out --key-file and --reset-key");
+	if (!a->o.tls_cert != !a->o.tls_key)
+		return cli_usage(a->cmd, "--tls-cert and --tls-key go together");
 	if (a->detach)
 		return server_start_detached(a, argc, argv);
 	log_init(STDERR_FILENO, LOG_INFO, "server");

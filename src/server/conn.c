@@ -17,6 +17,35 @@
 
 static void conn_pump(struct conn *c);
 
+/* ---- bytes ----------------------------------------------------------------------------- */
+
+/* What the client sent and nobody has read. */
+static struct buf *conn_in(struct conn *c)
+{
+	return c->tls ? &c->plain : &c->stream.in;
+}
+
+/* Decrypts as much as there is room for. Return: false if the connection is gone. */
+static bool conn_fill(struct conn *c)
+{
+	int rc = 0;
+
+	if (c->tls && buf_len(&c->plain) < CONN_IN_MAX)
+		rc = tls_decrypt(c->tls, &c->stream.in, &c->plain, CONN_IN_MAX - buf_len(&c->plain),
+				 &c->stream.out);
+	if (!rc)
+		return true;
+	stream_flush(&c->stream); /* an alert */
+	conn_destroy(c);
+	return false;
+}
+
+static int conn_write(struct conn *c, const void *p, size_t n)
+{
+	return c->tls ? tls_encrypt(c->tls, p, n, &c->stream.out)
+		      : buf_append(&c->stream.out, p, n);
+}
+
 /* ---- time ------------------------------------------------------------------------------ */
 
 /* Moving a deadline later costs nothing: the timer looks again when it fires. */
@@ -86,6 +115,8 @@ static void conn_free(struct corpse *corpse)
 	struct conn *c = container_of(corpse, struct conn, corpse);
 
 	http_reader_fini(&c->reader);
+	tls_destroy(c->tls);
+	buf_fini(&c->plain);
 	free(c);
 }
 
@@ -119,7 +150,7 @@ static int conn_data(struct stream *st)
 
 	if (c->phase == CONN_LINGER)
 		buf_reset(&st->in);
-	else
+	else if (conn_fill(c))
 		conn_pump(c);
 	return c->gone ? -EPIPE : 0;
 }
@@ -132,9 +163,9 @@ static void conn_closed(struct stream *st, int error)
 
 static void conn_linger(struct conn *c)
 {
-	conn_set_phase(c, CONN_LINGER);
 	shutdown(c->stream.fd, SHUT_WR);
 	buf_reset(&c->stream.in);
+	conn_set_deadline(c, CONN_LINGER_MS);
 }
 
 static void conn_drained(struct stream *st)
@@ -159,6 +190,11 @@ int conn_create(struct server *s, int fd, bool local, struct err *e)
 	c->server = s;
 	c->local = local;
 	list_init(&c->link);
+	if (s->tls && !local && !(c->tls = tls_create(s->tls))) {
+		close(fd);
+		free(c);
+		return err_errno(e, ENOMEM, "connection");
+	}
 	http_reader_init(&c->reader, CONN_BODY_MAX);
 	loop_timer_init(&c->timer, conn_timeout);
 	c->stream.on_data = conn_data;
@@ -242,8 +278,8 @@ void conn_reply(struct conn *c, int status, const char *type, const char *header
 			     "HTTP/1.1 204 No Content\r\nDate: %s\r\n%s"
 			     "Connection: %s\r\n\r\n",
 			     conn_date(), headers, keep ? "keep-alive" : "close");
-	if (n >= (int)sizeof(head) || buf_append(out, head, (size_t)n) ||
-	    (len && !c->head_only && buf_append(out, body, len))) {
+	if (n >= (int)sizeof(head) || conn_write(c, head, (size_t)n) ||
+	    (len && !c->head_only && conn_write(c, body, len))) {
 		conn_destroy(c);
 		return;
 	}
@@ -254,6 +290,8 @@ void conn_reply(struct conn *c, int status, const char *type, const char *header
 		http_reader_next(&c->reader);
 		conn_set_phase(c, CONN_IDLE);
 	} else {
+		if (c->tls)
+			tls_finish(c->tls, out);
 		conn_set_phase(c, CONN_LINGER);
 		conn_set_deadline(c, CONN_WRITE_MS);
 	}
@@ -300,14 +338,14 @@ static void conn_head_done(struct conn *c)
 	if (!http_api_head(c))
 		return;
 	conn_set_phase(c, CONN_BODY);
-	if (q->expects_continue && !buf_append(&c->stream.out, go_on, sizeof(go_on) - 1))
+	if (q->expects_continue && !conn_write(c, go_on, sizeof(go_on) - 1))
 		stream_flush(&c->stream);
 }
 
 /* Takes some of what came. Return: is there more to do now? */
 static bool conn_step(struct conn *c)
 {
-	struct buf *in = &c->stream.in;
+	struct buf *in = conn_in(c);
 	size_t used;
 	int rc = http_reader_feed(&c->reader, buf_data(in), buf_len(in), &used);
 
@@ -341,7 +379,8 @@ static void conn_pump(struct conn *c)
 	if (c->pumping || c->gone)
 		return;
 	c->pumping = true;
-	while (c->phase < CONN_BUSY && (buf_len(&c->stream.in) || c->phase == CONN_BODY) &&
+	while (conn_fill(c) && c->phase < CONN_BUSY &&
+	       (buf_len(conn_in(c)) || c->phase == CONN_BODY) &&
 	       buf_len(&c->stream.out) < CONN_OUT_HIGH && conn_step(c))
 		;
 	c->pumping = false;

@@ -23,6 +23,7 @@
 
 #include "server/http.h"
 #include "server/internal.h"
+#include "server/tls.h"
 #include "sys/stream.h"
 
 #define CONN_HEAD_MS 10000u
@@ -39,6 +40,8 @@ enum conn_phase { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_BUSY, CONN_LINGER };
 struct conn {
 	struct server *server;
 	struct stream stream;
+	struct tls *tls; /* NULL = plain */
+	struct buf plain; /* what came through TLS and was not read yet */
 	struct http_reader reader;
 	struct list link;
 	struct corpse corpse;

@@ -40,6 +40,7 @@ struct server {
 	struct loop *loop;
 	char *path; /* of the namespaces */
 	char *secret; /* NULL in dev mode */
+	struct tls_context *tls; /* NULL = plain HTTP */
 	char address[256];
 	struct listener listeners[LISTEN_COUNT];
 	struct loop_watch signal_watch;

@@ -38,6 +38,7 @@
 #include "base/mem.h"
 #include "server/box.h"
 #include "server/conn.h"
+#include "server/tls.h"
 #include "sys/signals.h"
 
 #define SERVER_CONNS_MAX 8192u
@@ -162,16 +163,17 @@ static void server_set_address(struct server *s, int fd)
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
 	socklen_t len = sizeof(sa);
+	const char *scheme = s->tls ? "https" : "http";
 	char text[INET6_ADDRSTRLEN];
 
 	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
 		return;
 	if (sa.ss_family == AF_INET)
-		snprintf(s->address, sizeof(s->address), "http://%s:%u",
+		snprintf(s->address, sizeof(s->address), "%s://%s:%u", scheme,
 			 inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text)),
 			 ntohs(v4->sin_port));
 	else
-		snprintf(s->address, sizeof(s->address), "http://[%s]:%u",
+		snprintf(s->address, sizeof(s->address), "%s://[%s]:%u", scheme,
 			 inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text)),
 			 ntohs(v6->sin6_port));
 }
@@ -400,7 +402,10 @@ static int server_start(struct server *s, struct err *e)
 		return rc;
 	images_init(&s->images, s->loop, opt->home);
 	server_limits(s);
-	rc = server_listen_given(s, e);
+	if (opt->tls_cert)
+		rc = tls_context_create(opt->tls_cert, opt->tls_key, &s->tls, e);
+	if (!rc)
+		rc = server_listen_given(s, e);
 	if (!rc)
 		rc = server_listen_tcp(s, e);
 	/* The key last: a start that fails leaves none behind. */
@@ -434,6 +439,7 @@ static void server_fini(struct server *s)
 		unlink(s->opt->unix_path);
 	close_fd(&s->signal_fd);
 	loop_destroy(s->loop);
+	tls_context_destroy(s->tls);
 	if (s->secret)
 		explicit_bzero(s->secret, strlen(s->secret));
 	free(s->secret);

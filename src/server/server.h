@@ -21,6 +21,7 @@ struct server_options {
 	uint16_t port; /* 0 = any */
 	const char *unix_path; /* also listen on this socket; NULL = do not */
 	const char *key_file; /* secret; NULL = <home>/server.key, made if absent */
+	const char *tls_cert, *tls_key; /* PEM files; NULL = plain HTTP */
 	bool reset_key; /* make a new secret: no key that was given out is valid any more */
 	bool dev; /* nobody needs a key */
 	bool keep; /* sandboxes go on running when the server ends */

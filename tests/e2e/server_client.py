@@ -35,7 +35,7 @@ class Server:
         os.close(w)
         with os.fdopen(r) as ready:
             line = ready.readline()
-        assert line.startswith("ready http://"), self.log()
+        assert line.startswith("ready http"), self.log()
         self.url = line.split()[1]
         self.port = int(self.url.rsplit(":", 1)[1])
         self.key = None

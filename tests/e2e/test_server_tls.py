@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server over TLS."""
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import threading
+
+import pytest
+
+from conftest import TIMEOUT, Box, make_home, wait_for
+from server_client import Server
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    d = tmp_path_factory.mktemp("tls")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                    "-keyout", d / "key.pem", "-out", d / "cert.pem"], check=True, stderr=subprocess.DEVNULL)
+    os.chmod(d / "key.pem", 0o600)
+    return str(d / "cert.pem"), str(d / "key.pem")
+
+
+@pytest.fixture(scope="module")
+def server(certificate):
+    s = Server("--tls-cert", certificate[0], "--tls-key", certificate[1])
+    assert s.url.startswith("https://")
+    yield s
+    assert s.stop() == 0, s.log()
+    s.close()
+
+
+@pytest.fixture
+def context(certificate):
+    c = ssl.create_default_context(cafile=certificate[0])
+    c.set_alpn_protocols(["h2", "http/1.1"])
+    return c
+
+
+def connect(server, context):
+    return context.wrap_socket(server.connect(), server_hostname="127.0.0.1")
+
+
+def request(body=b"", *lines, method=b"POST", path=b"/api/v1/rpc"):
+    return b"\r\n".join([b"%s %s HTTP/1.1" % (method, path), b"Host: localhost", b"Content-Length: %d" % len(body), *lines,
+                         b"", body])
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_that_checks_the_certificate(server, context, version):
+    context.minimum_version = context.maximum_version = version
+    c = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=TIMEOUT)
+    for _ in range(3):
+        c.request("POST", "/api/v1/rpc", json.dumps({"jsonrpc": "2.0", "id": 1, "method": "sandbox.list"}))
+        r = c.getresponse()
+        assert r.status == 200 and json.loads(r.read())["result"] == {"sandboxes": []}
+    assert c.sock.selected_alpn_protocol() == "http/1.1"
+    c.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_versions_are_refused(server, context):
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        connect(server, context)
+
+
+def test_large_bodies_both_ways_and_pipelining(server, context):
+    code = "x" * 5_000_000
+    body = json.dumps({"jsonrpc": "2.0", "id": code[:2_000_000], "method": "sandbox.stop", "params": {"sandbox": "absent", "x": code}}).encode()
+    with connect(server, context) as s:
+        sender = threading.Thread(target=s.sendall, args=(request(body) * 2 + request(
+            path=b"/api/v1/health", method=b"GET") * 100 + request(b"", b"Connection: close"),))
+        sender.start()
+        got = bytearray()
+        while block := s.recv(1 << 16):
+            got += block
+        sender.join()
+    assert got.count(b"is not running") == 2 and got.count(b"healthy") == 100 and got.count(b"xxxxxxxxxx") >= 400_000
+    assert got.endswith(b'"id":null}')
+
+
+def test_bytes_one_by_one(server, context):
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with server.connect() as s:
+        def pump(step):
+            while True:
+                try:
+                    result = step()
+                except ssl.SSLWantReadError:
+                    result = None
+                for b in outgoing.read():
+                    s.sendall(bytes([b]))
+                if result is not None:
+                    return result
+                incoming.write(s.recv(7))
+
+        pump(lambda: tls.do_handshake() or True)
+        pump(lambda: tls.write(request(path=b"/api/v1/health", method=b"GET")))
+        got = b""
+        while b"healthy" not in got:
+            got += pump(lambda: tls.read(100))
+
+
+def test_what_is_no_tls_is_dropped(server, context):
+    before = server.fds()
+    for data in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", os.urandom(5000), b"\x16\x03\x01\xff\xff" + b"a" * 70000, b"\x16\x03"):
+        with server.connect() as s:
+            try:
+                s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(65536):
+                    pass
+            except OSError:  # it may be gone already
+                pass
+    with connect(server, context) as s:
+        s.sendall(request(path=b"/api/v1/health", method=b"GET"))
+        assert b"200 OK" in s.recv(4096)
+    wait_for(lambda: server.fds() <= before)
+
+
+def test_wrong_files_are_said(certificate, tmp_path):
+    cert, key = certificate
+    open_key = tmp_path / "open.pem"
+    open_key.write_bytes(open(key, "rb").read())
+    open_key.chmod(0o644)
+    other = tmp_path / "other.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", other], check=True)
+    other.chmod(0o600)
+    box = Box(make_home())
+    for args, status, text in [(["--tls-cert", cert], 2, b"go together"), (["--tls-cert", cert, "--tls-key", "/nope"], 125, b"/nope"),
+                               (["--tls-cert", key, "--tls-key", key], 125, b"--tls-cert"),
+                               (["--tls-cert", cert, "--tls-key", str(open_key)], 125, b"chmod 600"),
+                               (["--tls-cert", cert, "--tls-key", str(other)], 125, b"--tls-key")]:
+        p = box.msb("server", "start", "--dev", "--port", "0", *args)
+        assert p.returncode == status and text in p.stderr, (args, p.stderr)
+    subprocess.run(["rm", "-rf", box.home], check=True)
