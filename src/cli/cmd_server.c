@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `msb server`: start, stop, status, keygen, log. */
+/* `msb server`: start, stop, status, list, keygen, log. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -15,8 +16,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "lib/launch.h"
 #include "server/server.h"
 #include "sys/child.h"
+#include "sys/file.h"
 #include "sys/parts.h"
 
 #define SERVER_STOP_WAIT_MS 45000u
@@ -53,7 +56,7 @@ const struct cli_opt server_opts[] = {
 	[SERVER_PORT_OPT] = { "port", NULL, "", "PORT", "start: port (default 5555; 0 = any)" },
 	[SERVER_UNIX] = { "unix", NULL, "", "FILE", "start: listen on this socket as well" },
 	[SERVER_PATH] = { "path", NULL, "p", "DIR",
-			  "start, log: where namespaces are kept (default "
+			  "start, list, log: where namespaces are kept (default "
 			  "~/.microsandbox/projects)" },
 	[SERVER_KEY] = { "key", NULL, "k", "KEY", "refused: others could read it; use --key-file" },
 	[SERVER_KEY_FILE_OPT] = { "key-file", NULL, "", "FILE",
@@ -72,10 +75,11 @@ const struct cli_opt server_opts[] = {
 			    "keygen: how long the key is valid: 30m, 12h, 7d, 2w, 3mo, 1y (default "
 			    "24h)" },
 	[SERVER_NAMESPACE] = { "namespace", NULL, "n", "NAME",
-			       "keygen: the only namespace (default: all); log: the sandbox's" },
+			       "keygen, list: the only namespace (default: all); log: the "
+			       "sandbox's" },
 	[SERVER_FOLLOW] = { "follow", NULL, "f", NULL, "log: go on as more is written" },
 	[SERVER_TAIL] = { "tail", NULL, "t", "N", "log: the last N lines" },
-	[SERVER_JSON] = { "json", NULL, "", NULL, "status: for programs" },
+	[SERVER_JSON] = { "json", NULL, "", NULL, "status, list: for programs" },
 	[SERVER_READY] = { "ready-fd", NULL, "", "N", "start: tell this descriptor when serving" },
 	{ NULL },
 };
@@ -464,6 +468,78 @@ static int server_cmd_log(struct server_args *a)
 	return CLI_OK;
 }
 
+/* ---- list ----------------------------------------------------------------------------------------- */
+
+struct server_listing {
+	const char *ns;
+	json_t *all;
+};
+
+/* What the server wrote down about a sandbox; one that does not say is listed all the same. */
+static void server_list_one(void *ctx, const char *name, int dirfd)
+{
+	struct server_listing *l = ctx;
+	auto_free char *text = NULL;
+	const char *image, *since;
+	json_t *meta = NULL;
+	size_t len;
+
+	if (!file_read_at(dirfd, "server.json", 2u << 20, &text, &len, NULL))
+		meta = json_loadb(text, len, 0, NULL);
+	image = json_string_value(json_object_get(meta, "image"));
+	since = json_string_value(json_object_get(meta, "started_at"));
+	json_array_append_new(l->all, json_pack("{s:s, s:s, s:s?, s:s?}", "namespace", l->ns,
+						"name", name, "image", image, "started_at", since));
+	json_decref(meta);
+}
+
+/* Works without a server: sandboxes do too. */
+static int server_cmd_list(struct server_args *a)
+{
+	struct server_listing l = { .all = json_array() };
+	auto_free char *made = NULL;
+	const char *path = a->o.path;
+	struct dirent *d;
+	json_t *one;
+	DIR *dir;
+	size_t i;
+
+	if (!path && asprintf(&made, "%s/projects", a->o.home) >= 0)
+		path = made;
+	dir = path ? opendir(path) : NULL;
+	while (dir && (d = readdir(dir))) {
+		auto_free char *parent = NULL;
+
+		if (!server_is_name(d->d_name) ||
+		    (a->ns && strcmp(a->ns, "*") && strcmp(a->ns, d->d_name)) ||
+		    asprintf(&parent, "%s/%s/menv", path, d->d_name) < 0)
+			continue;
+		l.ns = d->d_name;
+		launch_each(parent, server_list_one, &l);
+	}
+	if (dir)
+		closedir(dir);
+	if (a->json) {
+		json_dumpf(l.all, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else if (json_array_size(l.all)) {
+		printf("%-20s %-24s %-28s %s\n", "NAMESPACE", "NAME", "IMAGE", "SINCE");
+	}
+	json_array_foreach(l.all, i, one)
+	{
+		const char *image = json_string_value(json_object_get(one, "image"));
+		const char *since = json_string_value(json_object_get(one, "started_at"));
+
+		if (!a->json)
+			printf("%-20s %-24s %-28s %s\n",
+			       json_string_value(json_object_get(one, "namespace")),
+			       json_string_value(json_object_get(one, "name")), image ? image : "-",
+			       since ? since : "-");
+	}
+	json_decref(l.all);
+	return CLI_OK;
+}
+
 /* ---- server ----------------------------------------------------------------------------------------- */
 
 static int server_dispatch(struct server_args *a, int argc, char **argv)
@@ -479,15 +555,17 @@ static int server_dispatch(struct server_args *a, int argc, char **argv)
 		return server_cmd_stop(a);
 	if (!strcmp(verb, "status"))
 		return server_cmd_status(a);
+	if (!strcmp(verb, "list"))
+		return server_cmd_list(a);
 	if (!strcmp(verb, "keygen"))
 		return server_cmd_keygen(a);
 	if (!strcmp(verb, "log"))
 		return server_cmd_log(a);
-	return cli_usage(a->cmd,
-			 *verb ? "unknown command 'server %s': use start, stop, status, keygen or "
-				 "log"
-			       : "what? start, stop, status, keygen or log%s",
-			 verb);
+	if (!*verb)
+		return cli_usage(a->cmd, "what? start, stop, status, list, keygen or log");
+	return cli_usage(
+		a->cmd, "unknown command 'server %s': use start, stop, status, list, keygen or log",
+		verb);
 }
 
 int cmd_server(const struct cli_command *cmd, int argc, char **argv)

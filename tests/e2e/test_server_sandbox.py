@@ -310,6 +310,9 @@ def test_keep_leaves_sandboxes_running():
     try:
         a.start("kept")
         assert a.stop() == 0
+        listed = json.loads(a.box.msb("server", "list", "--json").stdout)
+        assert [(b["namespace"], b["name"], b["image"]) for b in listed] == [("default", "kept", "python")]
+        assert json.loads(a.box.msb("server", "list", "--json", "-n", "other").stdout) == []
         b = Server(home=a.home)
         try:
             assert texts(b.run("kept", "1+1")) == ["2"]
