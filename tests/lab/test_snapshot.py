@@ -5,6 +5,7 @@ SNAPSHOT_ROUNDS=100 makes the chain of test_load_survives longer than the usual 
 """
 import glob
 import os
+import random
 import re
 import shutil
 import struct
@@ -14,7 +15,7 @@ import time
 import pytest
 
 from vmm import ROOT
-from vmm_control import Agent, Refused, Snapshot, Vm
+from vmm_control import PAUSE, Agent, Refused, Snapshot, Vm
 
 LOAD = str(ROOT / "build/tests/lab/freeze-load.cpio.gz")
 CMDLINE = "console=hvc0 quiet reboot=t panic=-1 random.trust_cpu=on no_timer_check"
@@ -217,16 +218,21 @@ def test_refused_state(frozen, what, reason):
     other.close()
 
 
+def memory_file(snapshot, path):
+    """A copy of the memory as an ordinary file."""
+    with open(f"/proc/self/fd/{snapshot.memory.fileno()}", "rb") as source, open(path, "wb") as to:
+        shutil.copyfileobj(source, to)
+    return path
+
+
 def test_refused_memory(frozen, tmp_path):
     snapshot, disk = frozen
-    path = str(tmp_path / "memory")
+    path = memory_file(snapshot, str(tmp_path / "memory"))
     size = os.fstat(snapshot.memory.fileno()).st_size
 
     def memory(mode):
         return Snapshot(snapshot.state, open(path, mode), snapshot.cpus, snapshot.memory_mib)
 
-    with open(f"/proc/self/fd/{snapshot.memory.fileno()}", "rb") as source, open(path, "wb") as to:
-        shutil.copyfileobj(source, to)
     refused(memory("r+b"), disk, "could be written through this descriptor")
     with open(path, "r+b") as f:
         f.seek(size - 4096 + 16)
@@ -234,6 +240,49 @@ def test_refused_memory(frozen, tmp_path):
     refused(memory("rb"), disk, "belongs to another state file")
     os.truncate(path, size - 4096)
     refused(memory("rb"), disk, f"has {size - 4096} bytes, the snapshot's has {size}")
+
+
+def mutated(data, rng):
+    """A few bytes changed, in one section or in several; the checksum is right."""
+    data, sections, at = bytearray(data), [], HEADER
+    while at < len(data):
+        n = struct.unpack_from("<I", data, at + 4)[0]
+        sections.append((at + 8, n))
+        at += 8 + (n + 7 & ~7)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        start, n = rng.choice(sections)
+        for _ in range(rng.choice((1, 4, 16))):
+            data[start + rng.randrange(n)] = rng.choice((0, 1, 0x7f, 0x80, 0xff, rng.randrange(256)))
+    return sealed(data)
+
+
+def test_hostile_state(frozen, tmp_path):
+    """Whatever a state says: it is refused, or the guest goes wrong. The VMM ends as it always does."""
+    snapshot, disk = frozen
+    disk = copy_disk(disk, str(tmp_path / "disk"))
+    path = memory_file(snapshot, str(tmp_path / "memory"))
+    good, rng, taken = snapshot.state_bytes(), random.Random(3), 0
+    for _ in range(40):
+        bad = mutated(good, rng)
+        with open(path, "r+b") as f:
+            f.seek((snapshot.memory_mib << 20) + 16)
+            f.write(bad[24:32])
+        state = os.fdopen(os.memfd_create("state"), "r+b", 0)
+        state.write(bad)
+        hostile = Snapshot(state, open(path, "rb"), snapshot.cpus, snapshot.memory_mib)
+        with Vm(snapshot=hostile, ports=(), disks=[(disk, "load", False)]) as vm:
+            try:
+                vm.ask(PAUSE)
+                taken += 1
+            except Refused:
+                taken += 1  # it ran, and crashed
+            except (AssertionError, OSError):
+                pass  # it has ended already
+            vm.control.close()
+            status = vm.wait()
+            assert status in (0, 1, 3, 4), (status, vm.said())
+        hostile.close()
+    assert 0 < taken < 40
 
 
 def test_refused_machine(frozen, tmp_path):
