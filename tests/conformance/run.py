@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the shared cases through the SDKs and compares what comes out, also with one another.
 
-run.py [--sdk NAME]... [--only WORD] [--msb PATH] [--rust-driver PATH] [--verbose] SUITE...
+run.py [--sdk NAME]... [--only WORD] [--quick] [--msb PATH] [--rust-driver PATH] [--verbose] SUITE...
 
 README.md beside this file says how suites are written.
 """
@@ -210,23 +210,35 @@ class MsbServer:
         STORE.mkdir(parents=True, exist_ok=True)
         os.symlink(STORE, os.path.join(self.home, "images"))
         self.process = None
-        self.names = {}
+        self.names = {"HOME": self.home}
 
     async def __aenter__(self):
+        if "$HOME/cert.pem" in self.options:
+            await self.make_certificate()
         ready, writer = os.pipe()
         self.process = await asyncio.create_subprocess_exec(
-            self.msb, "server", "start", "--port", "0", "--ready-fd", str(writer), *self.options,
+            self.msb, "server", "start", "--port", "0", "--ready-fd", str(writer), *expand(self.options, self.names),
             env=self.env, stdin=asyncio.subprocess.DEVNULL, pass_fds=[writer])
         os.close(writer)
         with open(ready) as f:
             line = await asyncio.get_running_loop().run_in_executor(None, f.readline)
-        if not line.startswith("ready http://"):
+        if not line.startswith("ready http"):
             raise SystemExit(f"run.py: msb server start said {line!r}")
-        self.names = {"URL": line.split()[1]}
+        self.names["URL"] = line.split()[1]
         if "--dev" not in self.options:
             self.names["KEY"] = await self.keygen()
             self.names["TEAMKEY"] = await self.keygen("--namespace", "team")
         return self
+
+    async def make_certificate(self):
+        p = await asyncio.create_subprocess_exec(
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-addext", "basicConstraints=critical,CA:FALSE",
+            "-keyout", self.home + "/key.pem", "-out", self.home + "/cert.pem", stderr=asyncio.subprocess.DEVNULL)
+        if await p.wait():
+            raise SystemExit("run.py: openssl made no certificate")
+        os.chmod(self.home + "/key.pem", 0o600)
 
     async def keygen(self, *options):
         p = await asyncio.create_subprocess_exec(
@@ -311,6 +323,7 @@ def comparable(answer, sdk, step):
 async def run_suite(path, args, failures):
     suite = json.loads(path.read_text())
     cases = [c for c in suite["cases"] if not args.only or args.only in c["name"] or c.get("always")]
+    cases = [c for c in cases if not (args.quick and c.get("slow"))]
     server = PeerServer() if suite["server"] == "peer" else MsbServer(args.msb, suite["server"])
     sdks = [s for s in drivers(args) if s in args.sdk]
     async with server:
@@ -327,6 +340,7 @@ async def main():
     p = argparse.ArgumentParser()
     p.add_argument("--sdk", action="append", choices=["python", "python-sync", "javascript", "rust"])
     p.add_argument("--only", help="only cases whose name has this in it")
+    p.add_argument("--quick", action="store_true", help="without the cases that wait for a time limit")
     p.add_argument("--msb", default=str(ROOT / "build/bin/msb"))
     p.add_argument("--rust-driver", default=str(ROOT / "build/sdk/rust/debug/examples/conformance_driver"))
     p.add_argument("--verbose", "-v", action="store_true")

@@ -32,3 +32,8 @@ pub use execution::{CommandExecution, Execution};
 pub use options::{SandboxOptions, SandboxOptionsBuilder, StartOptions};
 pub use sandbox::{list_sandboxes, Command, Language, Metrics, Node, NodeSandbox, Python, PythonSandbox, Sandbox};
 pub use types::{code, Line, SandboxInfo, SandboxMetrics};
+
+/// The program of the README, so that it is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

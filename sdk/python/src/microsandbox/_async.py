@@ -263,7 +263,7 @@ class BaseSandbox(p.SandboxState):
 
     async def get_default_image(self) -> str:
         """The image of a sandbox of this class for which none was asked."""
-        return self._default_image
+        return self.default_image
 
     async def start(
         self,
@@ -298,6 +298,7 @@ class BaseSandbox(p.SandboxState):
         if self._is_started:
             return
         given = {k: v for k, v in locals().items() if k != "self"}
+        given["image"] = image or self._options["image"] or await self.get_default_image()
         self._started(await self._http.call(self._start_call(given)))
 
     async def stop(self) -> None:
@@ -348,14 +349,14 @@ class PythonSandbox(BaseSandbox):
     """A sandbox that runs Python."""
 
     language = "python"
-    _default_image = "microsandbox/python"
+    default_image = "microsandbox/python"
 
 
 class NodeSandbox(BaseSandbox):
     """A sandbox that runs JavaScript with Node.js."""
 
     language = "nodejs"
-    _default_image = "microsandbox/node"
+    default_image = "microsandbox/node"
 
 
 async def list_sandboxes(

@@ -177,8 +177,10 @@ class CommandExecutionBase(_Output):
 class SandboxState:
     """What a sandbox object knows, and the calls it makes."""
 
+    #: as the server knows it: "python", "nodejs", "sh"
     language = ""
-    _default_image = ""
+    #: of a sandbox for which none was asked
+    default_image = ""
 
     def __init__(
         self,
@@ -262,7 +264,7 @@ class SandboxState:
         assert timeout is not None
         envs = o["envs"]
         config = {
-            "image": o["image"] or self._default_image,
+            "image": o["image"],
             "memory": DEFAULT_MEMORY if o["memory"] is None else o["memory"],
             "cpus": max(1, int((DEFAULT_CPUS if o["cpus"] is None else o["cpus"]) + 0.5)),
             "envs": [f"{k}={v}" for k, v in envs.items()] if isinstance(envs, Mapping) else envs,

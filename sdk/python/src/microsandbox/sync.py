@@ -247,7 +247,7 @@ class BaseSandbox(p.SandboxState):
         return sandbox
 
     def get_default_image(self) -> str:
-        return self._default_image
+        return self.default_image
 
     def start(
         self,
@@ -270,6 +270,7 @@ class BaseSandbox(p.SandboxState):
         if self._is_started:
             return
         given = {k: v for k, v in locals().items() if k != "self"}
+        given["image"] = image or self._options["image"] or self.get_default_image()
         self._started(self._http.call(self._start_call(given)))
 
     def stop(self) -> None:
@@ -324,14 +325,14 @@ class PythonSandbox(BaseSandbox):
     """A sandbox that runs Python."""
 
     language = "python"
-    _default_image = "microsandbox/python"
+    default_image = "microsandbox/python"
 
 
 class NodeSandbox(BaseSandbox):
     """A sandbox that runs JavaScript with Node.js."""
 
     language = "nodejs"
-    _default_image = "microsandbox/node"
+    default_image = "microsandbox/node"
 
 
 def list_sandboxes(

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# The SDKs.  Not part of `make test`: besides what the rest needs, `make check-sdk`
+# needs Node.js 18 (Debian: nodejs), cargo with rustc 1.63 (Debian: cargo) and, for the
+# crates and TypeScript, the registries of Rust and npm.  Users of the Python and
+# JavaScript packages need none of that.
+
+SDK_OUT := $(abspath $(O))/sdk
+SDK_PYTHON ?= /usr/bin/python3
+SDK_CARGO = CARGO_TARGET_DIR=$(SDK_OUT)/rust cargo
+SDK_RUN = $(SDK_PYTHON) tests/conformance/run.py --msb $(abspath $(O))/bin/msb \
+	--rust-driver $(SDK_OUT)/rust/debug/examples/conformance_driver
+
+.PHONY: check-sdk check-sdk-fast check-sdk-types sdk-types sdk-rust sdk-dist check-sdk-typescript
+
+check-sdk: check-sdk-fast all kernel demo-image ## the SDKs, all that can be checked (needs node, cargo, npm)
+	$(Q)$(SDK_RUN) $(ARGS) tests/conformance/env.json tests/conformance/env-file.json \
+		tests/conformance/keys.json tests/conformance/sandbox.json
+
+check-sdk-fast: check-sdk-types check-sdk-typescript sdk-rust ## the SDKs, without a VM
+	$(Q)cd sdk/python && PYTHONPATH=src $(SDK_PYTHON) -W error::ResourceWarning -m unittest discover -q -s tests
+	$(Q)cd sdk/javascript && node --test test/package.test.mjs
+	$(Q)cd sdk/rust && $(SDK_CARGO) test --locked -q
+	$(Q)$(SDK_RUN) tests/conformance/peer.json
+
+sdk-rust: ## the Rust crate, its examples and its driver of the shared cases
+	$(Q)cd sdk/rust && $(SDK_CARGO) build --locked --examples
+
+check-sdk-types: ## are the SDKs' types those of api/openrpc.json?
+	$(Q)tools/gen-sdk-types --check
+sdk-types: ## make the SDKs' types from api/openrpc.json
+	$(Q)tools/gen-sdk-types
+
+# The version is fixed so that a new compiler does not break old sources.
+check-sdk-typescript: $(SDK_OUT)/typescript/node_modules/.bin/tsc
+	$(Q)$< -p sdk/javascript
+$(SDK_OUT)/typescript/node_modules/.bin/tsc:
+	$(Q)mkdir -p $(SDK_OUT)/typescript
+	$(Q)cd $(SDK_OUT)/typescript && npm install --silent --no-audit --no-fund --prefix . typescript@5.9.3
+
+sdk-dist: ## packages of the SDKs, in $(O)/sdk/dist (needs python3-setuptools, python3-wheel, npm, cargo)
+	$(Q)mkdir -p $(SDK_OUT)/dist
+	$(Q)rm -rf $(SDK_OUT)/python && cp -r sdk/python $(SDK_OUT)/python
+	$(Q)cd $(SDK_OUT)/python && $(SDK_PYTHON) -c "import sys; from setuptools import build_meta as b; \
+		[f('$(SDK_OUT)/dist') for f in (b.build_sdist, b.build_wheel)]" > $(SDK_OUT)/python.log
+	$(Q)cd sdk/javascript && npm pack --silent --pack-destination $(SDK_OUT)/dist
+	$(Q)cd sdk/rust && $(SDK_CARGO) package --locked --allow-dirty --no-verify -q --target-dir $(SDK_OUT)/rust
+	$(Q)cp $(SDK_OUT)/rust/package/*.crate $(SDK_OUT)/dist && ls $(SDK_OUT)/dist
