@@ -121,21 +121,22 @@ static void supervisor_finish(struct supervisor *s)
 		loop_timer_set(s->loop, &s->linger_timer, LINGER_MS);
 }
 
+/* What the VMM says, if it has something to say, and what the guest's kernel said last. */
 static void supervisor_vm_end_reason(struct supervisor *s, int status)
 {
-	char lines[600], how[80];
+	char log[400], console[400], how[80];
 
 	taillog_drain(&s->console);
 	taillog_drain(&s->vm_log);
 	child_status_text(status, how, sizeof(how));
-	taillog_last_lines(&s->vm_log, 2, lines, sizeof(lines));
-	if (!lines[0])
-		taillog_last_lines(&s->console, 3, lines, sizeof(lines));
+	taillog_last_lines(&s->vm_log, 2, log, sizeof(log));
+	taillog_last_lines(&s->console, 3, console, sizeof(console));
 	if (WIFEXITED(status) && !WEXITSTATUS(status))
 		snprintf(how, sizeof(how), "rebooted, powered off or panicked");
-	snprintf(s->end_reason, sizeof(s->end_reason), "the VM %s%s%s%s", how,
+	snprintf(s->end_reason, sizeof(s->end_reason), "the VM %s%s%s%s%s%s", how,
 		 s->state == SANDBOX_BOOTING ? " while booting" : "",
-		 lines[0] ? "; its last lines: " : "", lines);
+		 log[0] ? "; its last lines: " : "", log,
+		 console[0] ? "; the guest's last lines: " : "", console);
 	s->end_code = EIO;
 }
 
