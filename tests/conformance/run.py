@@ -157,20 +157,21 @@ class Run:
         self.background = {}
         self.seen = {}  # case -> list of answers, for the comparison
 
-    async def step(self, step, case):
+    async def step(self, step):
+        """Return: [(step, answer)], in the order of the steps."""
         if "parallel" in step:
-            await asyncio.gather(*(self.step(s, case) for s in step["parallel"]))
-            return
+            done = await asyncio.gather(*(self.step(s) for s in step["parallel"]))
+            return [pair for pairs in done for pair in pairs]
         if "wait" in step:
             future = self.background.pop(step["wait"])[1]
         else:
-            request = {k: expand(v, self.names) for k, v in step.items() if k not in ("expect", "as", "vary", "faces")}
+            request = {k: expand(v, self.names) for k, v in step.items() if k not in ("expect", "as", "vary")}
             if request["op"] == "cancel":
                 request["target"] = self.background[request["target"]][0]
             sent = self.driver.send(request)
             if "as" in step:
                 self.background[step["as"]] = sent
-                return
+                return []
             future = sent[1]
         try:
             answer = await asyncio.wait_for(asyncio.shield(future), STEP_LIMIT)
@@ -183,14 +184,14 @@ class Run:
             bad = mismatch(expand(want, self.names, expected=True), answer)
         if bad:
             raise Failure(f"{bad}\n      step: {shorten(step)}\n      answer: {shorten(answer)}")
-        self.seen[case].append((step, answer))
+        return [(step, answer)]
 
     async def case(self, case):
         """Return: None, or what failed."""
-        self.seen[case["name"]] = []
+        seen = self.seen[case["name"]] = []
         try:
             for step in case["steps"]:
-                await self.step(step, case["name"])
+                seen += await self.step(step)
         except Failure as e:
             return str(e)
         return None

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> Result<(), SandboxError> {
-    let (py, js) =
-        tokio::join!(PythonSandbox::create("concurrent-py"), NodeSandbox::create("concurrent-js"));
+    let (py, js) = tokio::join!(PythonSandbox::create("concurrent-py"), NodeSandbox::create("concurrent-js"));
     let (mut py, mut js) = (py?, js?);
 
     let (a, b) = tokio::join!(py.run("print(6 * 7)"), js.run("console.log(6 * 7)"));

@@ -23,6 +23,7 @@ mod http;
 mod options;
 mod sandbox;
 mod settings;
+#[rustfmt::skip]
 mod types;
 mod wire;
 

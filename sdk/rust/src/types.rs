@@ -38,7 +38,10 @@ pub struct Line {
 
 impl Line {
     pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
-        Ok(Self { stream: wire::required(o, "stream", wire::string)?, text: wire::required(o, "text", wire::string)? })
+        Ok(Self {
+            stream: wire::required(o, "stream", wire::string)?,
+            text: wire::required(o, "text", wire::string)?,
+        })
     }
 }
 
