@@ -245,6 +245,12 @@ static int vcpu_set(const struct vcpu *c, unsigned long request, const char *nam
 
 #define VCPU_SET(c, request, part, e) vcpu_set(c, request, #request, part, e)
 
+/*
+ * The filter of a boot is applied once more.  It changes nothing in what was saved from a
+ * machine of ours; a hostile state gets no feature by it (virtual machines inside, say)
+ * that our guests do not have.  For that, KVM must find the same entries as the filter: it
+ * does not look at the index of leaves that have none.
+ */
 static int cpuid_load(const struct vcpu *c, const struct snapshot_part *part, struct err *e)
 {
 	struct cpuid cpuid = { .n = 0 };
@@ -253,6 +259,15 @@ static int cpuid_load(const struct vcpu *c, const struct snapshot_part *part, st
 		return err_set(e, EINVAL, "snapshot: CPU %u: CPUID is too long", c->id);
 	memcpy(cpuid.entries, part->data, part->len);
 	cpuid.n = (uint32_t)(part->len / sizeof(cpuid.entries[0]));
+	for (uint32_t i = 0; i < cpuid.n; i++) {
+		const struct kvm_cpuid_entry2 *x = &cpuid.entries[i];
+
+		if ((x->function == 1 || x->function == 0x80000001) && x->flags)
+			return err_set(e, EINVAL, "snapshot: CPU %u: malformed CPUID leaf 0x%x",
+				       c->id, x->function);
+	}
+	cpuid_filter(&cpuid, c->vm->n_vcpus, false);
+	cpuid_set_apic_id(&cpuid, c->id);
 	return cpuid_apply(c->fd, &cpuid, e);
 }
 

@@ -66,16 +66,37 @@ def watch_load(vm, beyond, cpus):
         vm.wait_console(re.compile(rb"(?s).{%d}.*(round=|BAD).*\n" % at))
 
 
+def section(data, kind):
+    """Offset and length of the payload of the first section of a kind."""
+    at = HEADER
+    while at < len(data):
+        k, _, n = struct.unpack_from("<HHI", data, at)
+        if k == kind:
+            return at + 8, n
+        at += 8 + (n + 7 & ~7)
+    raise AssertionError(f"no section {kind}")
+
+
+def cpuid_of(snapshot):
+    """The CPUID entries of CPU 0, whatever their order."""
+    data = snapshot.state_bytes()
+    at, n = section(data, 32)
+    return sorted(data[i:i + 40] for i in range(at, at + n, 40))
+
+
 @pytest.mark.parametrize("cpus", [1, 4])
 def test_load_survives(cpus, tmp_path):
     """Frozen and restored again and again, while all CPUs write, sync and read."""
-    began = time.monotonic()
+    began, cpuid = time.monotonic(), None
     vm = load_machine(str(tmp_path / "0"), cpus)
     try:
         seen, uptime = watch_load(vm, {}, cpus)
         for i in range(ROUNDS):
             vm.pause()
             snapshot = vm.snapshot()
+            # What the CPUs say of themselves is the same in each generation.
+            assert cpuid in (None, cpuid_of(snapshot))
+            cpuid = cpuid_of(snapshot)
             disk = copy_disk(str(tmp_path / str(i)), str(tmp_path / str(i + 1)))
             vm.close()
             os.unlink(tmp_path / str(i))
@@ -159,17 +180,6 @@ def sealed(data):
     return bytes(data)
 
 
-def section(data, kind):
-    """Offset and length of the payload of the first section of a kind."""
-    at = HEADER
-    while at < len(data):
-        k, _, n = struct.unpack_from("<HHI", data, at)
-        if k == kind:
-            return at + 8, n
-        at += 8 + (n + 7 & ~7)
-    raise AssertionError(f"no section {kind}")
-
-
 def refused(snapshot, disk, reason, **kwargs):
     with Vm(snapshot=snapshot, ports=(), **{"disks": [(disk, "load", False)], **kwargs}) as vm:
         code, text = vm.ended()
@@ -189,6 +199,7 @@ def patched(data, offset, new):
     ("cpu", "another CPU"),
     ("features", "other features"),
     ("run state", "unknown run state 77"),
+    ("cpuid", "malformed CPUID leaf 0x1"),
     ("device name", "device 0 is blk.xoad"),
     ("queue", "queue 0 is malformed"),
     ("not a state", "not the state file"),
@@ -207,6 +218,8 @@ def test_refused_state(frozen, what, reason):
         "cpu": lambda: sealed(patched(good, 80, b"\xee")),
         "features": lambda: sealed(patched(good, 88, bytes(32))),
         "run state": lambda: sealed(patched(good, section(good, 33)[0], b"\x4d")),
+        # The second entry is leaf 1: function, index, flags.
+        "cpuid": lambda: sealed(patched(good, section(good, 32)[0] + 40 + 8, b"\1")),
         "device name": lambda: sealed(patched(good, device + 4, b"x")),
         # The device's section: 48 bytes of ours, 40 of the device, then queue 0: its size.
         "queue": lambda: sealed(patched(good, device + 48 + 40, b"\3\0")),
