@@ -117,14 +117,14 @@ static void box_supervisor_gone(struct loop_watch *w, uint32_t events)
 
 	(void)events;
 	loop_watch_remove(w);
-	/* What it said last may still be unread. */
-	if (b->connected && !b->client.closed)
-		stream_pause(&b->client.stream, false);
 	if (b->supervisor.pid > 0)
 		child_reap(&b->supervisor, &status);
 	if (parent)
 		launch_remove(parent, b->name); /* only if it was killed is there something */
-	box_gone(b);
+	b->supervisor_gone = true;
+	/* What it said last may still be unread: then its connection's end follows. */
+	if (!b->connected || b->client.closed)
+		box_gone(b);
 }
 
 /* ---- the connection --------------------------------------------------------------------- */
@@ -167,8 +167,10 @@ static void box_on_closed(struct client *c, const char *reason)
 	b->state = BOX_STOPPING;
 	if (!b->end_reason[0])
 		snprintf(b->end_reason, sizeof(b->end_reason), "%s", reason);
-	/* A supervisor that lives on without a connection is of no use. */
-	loop_timer_set(b->server->loop, &b->stop_timer, BOX_STOP_TIMEOUT_MS);
+	if (b->supervisor_gone)
+		box_gone(b);
+	else /* one that lives on without a connection is of no use */
+		loop_timer_set(b->server->loop, &b->stop_timer, BOX_STOP_TIMEOUT_MS);
 }
 
 static const struct client_ops box_client_ops = {

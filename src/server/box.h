@@ -63,6 +63,7 @@ struct box {
 	struct image_wait image_wait;
 	struct client client;
 	bool connected;
+	bool supervisor_gone; /* its last words may still be on the way */
 	struct child supervisor; /* pid -1: adopted, not our child */
 	struct loop_watch gone_watch;
 	struct loop_timer stop_timer;

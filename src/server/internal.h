@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "server/images.h"
+#include "server/lines.h"
 #include "server/server.h"
 #include "server/systemd.h"
 #include "sys/loop.h"
@@ -48,6 +49,7 @@ struct server {
 
 	struct list conns;
 	unsigned n_conns, max_conns;
+	struct lines_pool outputs; /* of calls that run */
 	size_t body_bytes; /* of requests that are being read or worked on */
 	bool accept_paused;
 

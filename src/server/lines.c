@@ -8,9 +8,9 @@
 /* An entry costs this besides its text: a program that prints newlines only is bounded too. */
 #define LINES_ENTRY_COST 64u
 
-void lines_init(struct lines *l, size_t max)
+void lines_init(struct lines *l, size_t max, struct lines_pool *pool)
 {
-	*l = (struct lines){ .array = json_array(), .max = max };
+	*l = (struct lines){ .array = json_array(), .max = max, .pool = pool };
 	buf_init(&l->partial[0], 0);
 	buf_init(&l->partial[1], 0);
 	l->failed = !l->array;
@@ -20,6 +20,8 @@ void lines_fini(struct lines *l)
 {
 	json_decref(l->array);
 	l->array = NULL;
+	l->pool->used -= l->kept;
+	l->kept = 0;
 	buf_fini(&l->partial[0]);
 	buf_fini(&l->partial[1]);
 }
@@ -48,11 +50,12 @@ void lines_add(struct lines *l, bool err, const void *bytes, size_t n)
 		size_t len = nl ? (size_t)(nl - p) : n;
 		size_t cost = len + (nl ? LINES_ENTRY_COST : 0);
 
-		if (cost > l->max - l->kept) {
+		if (cost > l->max - l->kept || cost > l->pool->max - l->pool->used) {
 			l->truncated = true;
 			return;
 		}
 		l->kept += cost;
+		l->pool->used += cost;
 		if (len && buf_append(&l->partial[err], p, len))
 			l->failed = true;
 		if (nl)
@@ -60,6 +63,15 @@ void lines_add(struct lines *l, bool err, const void *bytes, size_t n)
 		p += len + (nl ? 1 : 0);
 		n -= len + (nl ? 1 : 0);
 	}
+}
+
+void lines_say(struct lines *l, bool err, const char *text)
+{
+	if (buf_len(&l->partial[err]))
+		lines_end(l, err);
+	if (buf_append(&l->partial[err], text, strlen(text)))
+		l->failed = true;
+	lines_end(l, err);
 }
 
 json_t *lines_take(struct lines *l)

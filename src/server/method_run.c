@@ -117,12 +117,11 @@ static void run_repl_done(struct run *r, const struct frame *f)
 		return;
 	}
 	if (d.status == REPL_TIMEOUT) {
-		snprintf(line, sizeof(line), "Error: Execution timed out after %g seconds%s\n",
+		snprintf(line, sizeof(line), "Error: Execution timed out after %g seconds%s",
 			 (double)r->timeout_ms / 1000,
 			 d.state_lost ? "; its interpreter had to be restarted: variables are lost"
 				      : "");
-		r->lines.kept = 0; /* this line always finds room */
-		lines_add(&r->lines, true, line, strlen(line));
+		lines_say(&r->lines, true, line);
 	}
 	output = lines_take(&r->lines);
 	result = output ? json_pack("{s:s, s:O, s:o}", "status", d.status ? "error" : "success",
@@ -255,7 +254,7 @@ static void run_open(struct rpc_call *c, struct box *b, uint16_t type, const voi
 	r->in_box.gone = run_gone;
 	r->channel.on_frame = run_frame;
 	list_init(&r->channel.link);
-	lines_init(&r->lines, RUN_OUTPUT_MAX);
+	lines_init(&r->lines, RUN_OUTPUT_MAX, &c->server->outputs);
 	r->code = code;
 	r->code_left = code_len;
 	r->window = FRAME_WINDOW;

@@ -45,6 +45,7 @@
 #define SERVER_FDS_SPARE 64u /* besides those of clients and sandboxes */
 #define SERVER_ACCEPT_BATCH 64
 #define SERVER_STOP_MS 30000u
+#define SERVER_OUTPUTS_MAX (256u << 20) /* of all calls that run, bytes */
 
 /* ---- what callbacks leave to be freed ------------------------------------------------------ */
 
@@ -339,6 +340,7 @@ static void server_init(struct server *s, const struct server_options *opt)
 		s->listeners[i] = (struct listener){ .server = s, .fd = -1 };
 		loop_watch_init(&s->listeners[i].watch, server_accept);
 	}
+	s->outputs.max = SERVER_OUTPUTS_MAX;
 	s->started_ns = loop_now_ns();
 }
 

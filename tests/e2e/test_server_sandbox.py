@@ -337,3 +337,58 @@ def test_the_limit_of_sandboxes():
         s.box.assert_nothing_left()
     finally:
         s.close()
+
+
+def test_thirty_sandboxes_by_five_clients():
+    s = Server()
+    try:
+        s.start("warm")
+        s.call("sandbox.stop", sandbox="warm")
+        before, failed = s.fds(), []
+
+        def client(c):
+            try:
+                for i in range(6):
+                    name = f"c{c}-{i}"
+                    s.start(name, memory=256)
+                    assert texts(s.call("sandbox.command.run", sandbox=name, command="hostname")) == [name]
+                    s.call("sandbox.stop", sandbox=name)
+            except Exception as e:
+                failed.append(e)
+
+        threads = [threading.Thread(target=client, args=(c,)) for c in range(5)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not failed, failed
+        wait_for(lambda: s.fds() <= before)
+        assert s.stop() == 0
+        s.box.assert_nothing_left()
+    finally:
+        s.close()
+
+
+def test_a_server_killed_while_it_works():
+    a = Server()
+    try:
+        a.start("busy")
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "sandbox.command.run",
+                           "params": {"sandbox": "busy", "command": "sleep", "args": ["4321"]}})
+        pgrep = dict(sandbox="busy", command="sh", args=["-c", "pgrep sleep || echo none"])
+        with a.connect() as c:
+            c.sendall(f"POST /api/v1/rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            wait_for(lambda: texts(a.call("sandbox.command.run", **pgrep)) != ["none"])
+            a.kill()
+        b = Server(home=a.home)
+        try:
+            # What ran for the dead server was killed, the sandbox was not.
+            wait_for(lambda: b.call("sandbox.list")["sandboxes"][0]["state"] == "running")
+            wait_for(lambda: texts(b.call("sandbox.command.run", **pgrep)) == ["none"])
+            assert b.start("busy") == "Sandbox busy started successfully"
+            assert b.stop() == 0
+            b.box.assert_nothing_left()
+        finally:
+            b.close()
+    finally:
+        a.close()

@@ -187,27 +187,29 @@ static void expect_lines(struct lines *l, const char *want)
 
 static void lines_come_in_the_order_of_their_ends(void **state)
 {
+	struct lines_pool pool = { .max = 100000 };
 	struct lines l;
 
 	(void)state;
-	lines_init(&l, 10000);
+	lines_init(&l, 10000, &pool);
 	lines_add(&l, false, "a", 1);
 	lines_add(&l, true, "e1\ne2", 5);
 	lines_add(&l, false, "b\n\nc", 4);
 	lines_add(&l, false, "\xe2", 1);
 	lines_add(&l, false, "\x82\xac", 2);
 	expect_lines(&l, "stderr:e1|stdout:ab|stdout:|stdout:c\xe2\x82\xac|stderr:e2|");
-	lines_init(&l, 10000);
+	lines_init(&l, 10000, &pool);
 	expect_lines(&l, "");
 }
 
 static void lines_are_bounded(void **state)
 {
+	struct lines_pool pool = { .max = 100000 };
 	struct lines l;
 	json_t *a;
 
 	(void)state;
-	lines_init(&l, 1000);
+	lines_init(&l, 1000, &pool);
 	for (unsigned i = 0; i < 1000; i++)
 		lines_add(&l, false, "\n", 1);
 	assert_true(l.truncated);
@@ -215,7 +217,7 @@ static void lines_are_bounded(void **state)
 	assert_true(json_array_size(a) > 5 && json_array_size(a) < 50);
 	json_decref(a);
 	lines_fini(&l);
-	lines_init(&l, 1000);
+	lines_init(&l, 1000, &pool);
 	lines_add(&l, false, "short\n", 6);
 	assert_false(l.truncated);
 	for (unsigned i = 0; i < 100; i++)
@@ -223,6 +225,26 @@ static void lines_are_bounded(void **state)
 	assert_true(l.truncated);
 	assert_true(l.kept <= 1000);
 	lines_fini(&l);
+}
+
+static void lines_share_a_pool(void **state)
+{
+	struct lines_pool pool = { .max = 100 };
+	struct lines a, b;
+
+	(void)state;
+	lines_init(&a, 1000, &pool);
+	lines_init(&b, 1000, &pool);
+	lines_add(&a, false, "0123456789012345678901234567890123456789", 40);
+	lines_add(&b, false, "0123456789012345678901234567890123456789", 40);
+	assert_false(a.truncated || b.truncated);
+	lines_add(&b, true, "0123456789012345678901234567890123456789", 40);
+	assert_true(b.truncated);
+	lines_say(&b, true, "and so on");
+	expect_lines(&b, "stderr:and so on|stdout:0123456789012345678901234567890123456789|");
+	assert_int_equal(pool.used, 40);
+	lines_fini(&a);
+	assert_int_equal(pool.used, 0);
 }
 
 /* ---- calls ------------------------------------------------------------------------------ */
@@ -378,6 +400,7 @@ int main(void)
 		TEST(whatever_comes_out_is_json),
 		TEST(lines_come_in_the_order_of_their_ends),
 		TEST(lines_are_bounded),
+		TEST(lines_share_a_pool),
 		TEST(requests_are_checked),
 		TEST(parameters_are_checked_against_the_schema),
 		TEST(every_error_code_is_described),
