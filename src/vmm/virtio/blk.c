@@ -29,6 +29,7 @@
  *     by the worker        0.08   0.2     0.4     0.55     0.7      0.96
  *
  *   that is about 10 us for two wake-ups; a guest's usual read-ahead is 128 KiB.
+ *   What is not there, the try has the kernel read ahead, and the worker waits for the rest.
  *
  * States
  *   A request slot is free, or its request is in flight: with the worker, or on the way
