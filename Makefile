@@ -36,6 +36,7 @@ include mk/bench.mk
 include mk/lab.mk
 include mk/man.mk
 include mk/install.mk
+include mk/sdk.mk
 
 .PHONY: all clean help
 all: programs guest man ## build the host programs and the guest's initramfs
