@@ -25,8 +25,8 @@
 #include "codec/le.h"
 #include "vmm/state.h"
 
-/* The program's own ELF header, as the linker placed it. */
-extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+/* The program's own file as it is mapped, from its ELF header on; the linker's symbol. */
+extern const uint8_t __ehdr_start[] __attribute__((visibility("hidden")));
 
 /* Registers of a leaf that tell what the CPU can do, and nothing of its present state. */
 struct cpu_leaf {
@@ -69,11 +69,12 @@ static int identity_note(const uint8_t *p, size_t n, struct snapshot_identity *o
 
 static int identity_build(struct snapshot_identity *out, struct err *e)
 {
-	const uint8_t *base = (const uint8_t *)&__ehdr_start;
-	const ElfW(Phdr) *ph = (const void *)(base + __ehdr_start.e_phoff);
+	const uint8_t *base = __ehdr_start;
+	const ElfW(Ehdr) *eh = (const void *)base;
+	const ElfW(Phdr) *ph = (const void *)(base + eh->e_phoff);
 
-	/* The first segment begins with the header, at the address 0 of the file's own count. */
-	for (unsigned i = 0; i < __ehdr_start.e_phnum; i++)
+	/* Position-independent: the header is at the address 0 of the file's own count. */
+	for (unsigned i = 0; i < eh->e_phnum; i++)
 		if (ph[i].p_type == PT_NOTE &&
 		    !identity_note(base + ph[i].p_vaddr, ph[i].p_memsz, out))
 			return 0;
