@@ -119,7 +119,7 @@ static bool vcpu_handle_exit(struct vcpu *c)
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		/* KVM's own bound; it keeps @data within the shared pages. */
-		assert((uint64_t)run->io.size * run->io.count <= c->run_bytes);
+		assert(run->io.data_offset + (uint64_t)run->io.size * run->io.count <= c->run_bytes);
 		return bus_pio(c->vm, run->io.port, (uint8_t *)run + run->io.data_offset,
 			       run->io.size, run->io.count, run->io.direction == KVM_EXIT_IO_OUT);
 	case KVM_EXIT_MMIO:
