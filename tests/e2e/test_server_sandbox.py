@@ -71,7 +71,10 @@ def test_a_time_limit_interrupts_and_returns_what_was_printed(server):
     assert result["status"] == "error" and result["reason"] == "timeout"
     assert texts(result) == ["early"]
     assert "timed out after 1 seconds" in texts(result, "stderr")[-1]
-    assert texts(server.run("py", "print(kept)")) == ["5"]
+    # On a machine so busy that the interrupt comes too late, the interpreter is killed, and that is said.
+    lost = result.get("state_lost", False)
+    after = server.run("py", "print(kept)")
+    assert texts(after) == ([] if lost else ["5"]) and (after["status"] == "error") is lost
 
 
 def test_output_beyond_the_limit_is_cut_and_said(server):
