@@ -29,6 +29,7 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
+#include "engine/kvm_control.h"
 #include "unit/silent_vm.h"
 #include "vmm/confine.h"
 
@@ -530,6 +531,86 @@ static void test_vm_from_outside(void **state)
 	assert_int_equal(launcher_end(&l), 0);
 }
 
+static const struct engine_ops control_ops = { .event = kvm_control_event };
+
+/* Freezes a running VM, lets it go on, freezes it again, and makes a second one of it. */
+static int vm_freeze_and_restore(struct silent_vm_config *cfg, struct err *e)
+{
+	struct engine_snapshot to = {
+		.state_fd = memfd_create("state", MFD_CLOEXEC),
+		.memory_fd = memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+	};
+	uint64_t ns[TRACE_RUN + 1];
+	struct silent_vm v;
+	uint32_t id = 0;
+	int rc = silent_vm_start(&v, cfg, e);
+
+	if (rc)
+		return rc;
+	if (!silent_vm_await(&v, cfg->cpus, ns))
+		rc = err_set(e, EIO, "the VM ended before it ran");
+	for (int i = 0; !rc && i < 2; i++) {
+		if ((rc = kvm_control_pause(v.control, ++id, e)) ||
+		    (rc = engine_await(&control_ops, v.control, id, 60000, e)))
+			break;
+		if (i == 1 && ((rc = kvm_control_snapshot(v.control, ++id, &to, e)) ||
+			       (rc = engine_await(&control_ops, v.control, id, 60000, e))))
+			break;
+		if ((rc = kvm_control_resume(v.control, ++id, e)) ||
+		    (rc = engine_await(&control_ops, v.control, id, 60000, e)))
+			break;
+	}
+	silent_vm_stop(&v);
+	if (rc || fcntl(to.memory_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK) < 0)
+		return rc ? rc : -errno;
+	cfg->state_fd = to.state_fd;
+	cfg->memory_fd = to.memory_fd;
+	rc = silent_vm_start(&v, cfg, e);
+	if (rc)
+		return rc;
+	if (!silent_vm_await(&v, cfg->cpus, ns) || kvm_control_pause(v.control, ++id, e) ||
+	    engine_await(&control_ops, v.control, id, 60000, e))
+		rc = err_set(e, EIO, "the restored VM does not run");
+	silent_vm_stop(&v);
+	return rc;
+}
+
+/* None of what the real process has to do is forbidden to it. */
+static void test_vm_does_its_work(void **state)
+{
+	struct silent_vm_config cfg = {
+		.program = program,
+		.null_fd = -1,
+		.cpus = 3,
+		.memory_bytes = 64u << 20,
+		.state_fd = -1,
+		.memory_fd = -1,
+	};
+	struct err e = ERR_INIT;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	need_the_real_thing();
+	cfg.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	assert_true(cfg.kvm_fd >= 0);
+	pid = fork();
+	if (pid == 0) {
+		if (by_user &&
+		    (setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY)))
+			_exit(1);
+		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+		if (vm_freeze_and_restore(&cfg, &e)) {
+			fprintf(stderr, "%s\n", err_text(&e));
+			_exit(1);
+		}
+		_exit(0);
+	}
+	close(cfg.kvm_fd);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* Writes @p into the memory of the stopped thread @tid, a multiple of 8 bytes. */
 static void vm_poke(pid_t tid, uint64_t at, const void *p, size_t len)
 {
@@ -616,6 +697,7 @@ static const struct CMUnitTest lists[] = {
 };
 
 static const struct CMUnitTest real[] = {
+	TEST(test_vm_does_its_work),
 	TEST(test_vm_from_outside),
 	TEST(test_vm_from_inside),
 };
