@@ -101,7 +101,11 @@ impl Endpoint {
             return Err(bad());
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = match authority.as_str()[authority.host().len()..].trim_start_matches(':') {
+            "" if tls => 443,
+            "" => 80,
+            given => given.parse().map_err(|_| bad())?,
+        };
         endpoint.authority = authority.as_str().to_owned();
         endpoint.prefix = uri.path().trim_end_matches('/').to_owned();
         endpoint.target = Target::Tcp { host, port, tls };

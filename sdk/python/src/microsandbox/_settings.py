@@ -46,22 +46,31 @@ class Endpoint:
         self.api_key = api_key or env.get("MSB_API_KEY") or None
         if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ValueError("the API key holds characters that no key has")
-        parts = urlsplit(self.url)
-        self.tls = parts.scheme == "https"
+        self.tls = False
         self.unix_path: Optional[str] = None
         self.prefix = ""
+        try:
+            self._take_apart()
+        except ValueError:
+            raise ValueError(
+                f"server URL {self.url!r}: must be http://HOST[:PORT], https://HOST[:PORT] or unix:///PATH"
+            ) from None
+
+    def _take_apart(self) -> None:
+        parts = urlsplit(self.url)
         if parts.scheme == "unix" and parts.path and not parts.netloc:
             self.unix_path = parts.path
             self.host, self.port, self.authority = "localhost", 0, "localhost"
             return
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise ValueError(f"server URL {self.url!r}: must be http://HOST[:PORT], https://HOST[:PORT] or unix:///PATH")
+            raise ValueError
+        self.tls = parts.scheme == "https"
         self.host = parts.hostname
         self.port = parts.port or (443 if self.tls else 80)
         self.authority = parts.netloc
         self.prefix = parts.path
-        if not (self.authority + self.prefix).isascii() or any(c <= " " for c in self.authority + self.prefix):
-            raise ValueError(f"server URL {self.url!r}: holds a character that does not belong there")
+        if not self.url.isascii() or any(c <= " " for c in self.url):
+            raise ValueError
 
 
 def random_name() -> str:
