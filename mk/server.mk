@@ -13,8 +13,6 @@ LLHTTP_CFLAGS := -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 LLHTTP_LIBS = $(if $(wildcard $(LLHTTP_DIR)/llhttp.c),,MISSING-PACKAGE:node-llhttp)
 LLHTTP_A := $(O)/lib/llhttp.a
 LLHTTP_SRC := $(addprefix $(LLHTTP_DIR)/,llhttp.c api.c http.c)
-endif
-
 LLHTTP_OBJ := $(patsubst $(LLHTTP_DIR)/%.c,$(O)/llhttp/%.o,$(LLHTTP_SRC))
 $(O)/llhttp/%.o: $(LLHTTP_DIR)/%.c $(FLAGS_STAMP)
 	$(call say,CC,$<)
@@ -26,6 +24,8 @@ $(O)/lib/llhttp.a: $(LLHTTP_OBJ)
 	$(Q)rm -f $@; ar rcs $@ $^
 $(LLHTTP_DIR)/%.c:
 	$(error missing library: install the Debian package node-llhttp or run 'make deps')
+$(patsubst src/server/%.c,$(O)/src/server/%.o,$(wildcard src/server/*.c)): | $(LLHTTP_SRC)
+endif
 
 # The schema makes the dispatch table and the checks of parameters.
 API_SCHEMA := api/openrpc.json
@@ -52,7 +52,7 @@ $(O)/tests/fuzz/fuzz_http%: tests/fuzz/fuzz_http%.c src/server/http.c src/base/b
 -include $(O)/server/api_table.d
 
 .PHONY: bench-server check-server
-bench-server: all kernel demo-image ## what a call through the server costs (N= samples)
+bench-server: all kernel demo-image ## what a call through the server costs
 	$(Q)/usr/bin/python3 tests/bench/bench_server.py
 check-server: all kernel demo-image ## only the server's tests
 	$(Q)tools/run-tests --e2e tests/e2e -- -k test_server
