@@ -39,7 +39,7 @@ $(O)/server/api_table.o: $(API_TABLE) $(FLAGS_STAMP)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c -o $@ $<
 $(O)/lib/server.a: $(O)/server/api_table.o
 
-$(O)/src/server/%.o $(O)/tests/unit/test_server_%.o: CPPFLAGS_ALL += $(LLHTTP_CFLAGS)
+$(O)/src/server/%.o $(O)/tests/unit/test_server_%.o $(O)/tests/fuzz/fuzz_http_request.o: CPPFLAGS_ALL += $(LLHTTP_CFLAGS)
 
 # Fuzzers of the server's parsers need the parser's source as well.
 $(O)/tests/fuzz/fuzz_http%: tests/fuzz/fuzz_http%.c src/server/http.c src/base/buf.c $(LLHTTP_SRC)
