@@ -33,6 +33,12 @@ check-kvm: lab-parts ## the kvm engine's tests, in the lab (ARGS= for pytest)
 bench-lab: lab-parts ## our VMM beside QEMU with accel=kvm, in one run of the lab (N= samples)
 	@$(LAB) run -- tests/bench/bench_lab.py -n $(N)
 
+# A program of the outer machine that uses the engine as a supervisor does.
+LAB_ENGINE := $(O)/tests/lab/engine-freeze
+$(LAB_ENGINE): $(O)/tests/lab/engine-freeze.o $(call floors,engine sys codec base)
+	$(call link,$(SECCOMP_LIBS))
+lab-parts: $(LAB_ENGINE)
+
 .PHONY: check-snapshot-100
 check-snapshot-100: lab-parts ## freeze and restore a machine under load 100 times, with 1 and with 4 CPUs (long)
 	$(Q)$(LAB) --env SNAPSHOT_ROUNDS=50 run -- tests/lab/run tests/lab/test_snapshot.py -k survives

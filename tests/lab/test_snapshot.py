@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from vmm import ROOT
+from vmm import ROOT, TIMEOUT, VMLINUX
 from vmm_control import PAUSE, Agent, Refused, Snapshot, Vm
 
 LOAD = str(ROOT / "build/tests/lab/freeze-load.cpio.gz")
@@ -314,6 +314,19 @@ def test_requests_in_the_wrong_state(tmp_path):
         vm.pause()
         vm.resume()
         watch_load(vm, seen, 1)
+
+
+def test_engine(tmp_path):
+    """The same through the engine's contract (engine/engine.h): in the jail, with its limits."""
+    os.mkdir(tmp_path / "bin")
+    os.symlink(ROOT / "build/lib", tmp_path / "lib")
+    program = shutil.copy(ROOT / "build/tests/lab/engine-freeze", tmp_path / "bin")
+    disk = str(tmp_path / "disk")
+    with open(disk, "wb") as f:
+        f.truncate(DISK_MIB << 20)
+    p = subprocess.run([program, VMLINUX, LOAD, disk], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                       timeout=TIMEOUT * 3)
+    assert (p.returncode, p.stdout) == (0, b"ok\n"), p.stderr.decode()
 
 
 WORKER = """
