@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `msb server`: start, stop, status, list, keygen, log. */
+/* `msb server`: start, stop, status, list, keygen, revoke, log. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -365,10 +365,9 @@ static int server_cmd_keygen(struct server_args *a)
 {
 	const char *ns = a->ns ? a->ns : "*";
 	auto_free char *secret = NULL;
-	auto_free char *key = NULL;
+	struct server_key key = { .text = NULL };
 	struct err e = ERR_INIT;
 	char when[40];
-	int64_t expires;
 	struct tm tm;
 	time_t t;
 	int rc;
@@ -378,12 +377,23 @@ static int server_cmd_keygen(struct server_args *a)
 		cli_error("there is no server.key yet: start the server once (without --dev)");
 		return CLI_FAILED;
 	}
-	if (rc || server_key_make(secret, ns, a->expire_s, &key, &expires, &e))
+	if (rc || server_key_make(secret, ns, a->expire_s, &key, &e))
 		return cli_fail(&e);
-	t = expires;
+	t = key.expires;
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S+00:00", gmtime_r(&t, &tm));
-	printf("Token: %s\nToken expires: %s\nNamespace: %s\n", key, when, ns);
+	printf("Token: %s\nToken expires: %s\nNamespace: %s\nKey id: %s\n", key.text, when, ns,
+	       key.id);
+	free(key.text);
 	return CLI_OK;
+}
+
+static int server_cmd_revoke(struct server_args *a)
+{
+	struct err e = ERR_INIT;
+
+	if (a->n_words < 2)
+		return cli_usage(a->cmd, "revoke which key? Give its id, as keygen printed it");
+	return server_key_revoke(a->o.home, a->words[1], &e) ? cli_fail(&e) : CLI_OK;
 }
 
 /* ---- log ------------------------------------------------------------------------------------------ */
@@ -545,7 +555,7 @@ static int server_cmd_list(struct server_args *a)
 static int server_dispatch(struct server_args *a, int argc, char **argv)
 {
 	const char *verb = a->n_words ? a->words[0] : "";
-	int most = !strcmp(verb, "log") ? 2 : 1;
+	int most = !strcmp(verb, "log") || !strcmp(verb, "revoke") ? 2 : 1;
 
 	if (a->n_words > most)
 		return cli_usage(a->cmd, "unexpected argument '%s'", a->words[most]);
@@ -559,12 +569,15 @@ static int server_dispatch(struct server_args *a, int argc, char **argv)
 		return server_cmd_list(a);
 	if (!strcmp(verb, "keygen"))
 		return server_cmd_keygen(a);
+	if (!strcmp(verb, "revoke"))
+		return server_cmd_revoke(a);
 	if (!strcmp(verb, "log"))
 		return server_cmd_log(a);
 	if (!*verb)
-		return cli_usage(a->cmd, "what? start, stop, status, list, keygen or log");
+		return cli_usage(a->cmd, "what? start, stop, status, list, keygen, revoke or log");
 	return cli_usage(
-		a->cmd, "unknown command 'server %s': use start, stop, status, list, keygen or log",
+		a->cmd,
+		"unknown command 'server %s': use start, stop, status, list, keygen, revoke or log",
 		verb);
 }
 

@@ -42,7 +42,7 @@ const struct cli_command cli_commands[] = {
 	},
 	{
 		.name = "server",
-		.args = "start|stop|status|list|keygen|log [SANDBOX] [OPTIONS]",
+		.args = "start|stop|status|list|keygen|revoke|log [SANDBOX|KEY-ID] [OPTIONS]",
 		.summary = "sandboxes over HTTP: JSON-RPC and MCP",
 		.details =
 			"start serves http://127.0.0.1:5555 until it is asked to end (Ctrl-C, or "

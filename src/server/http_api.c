@@ -12,6 +12,7 @@
  * pages).  With keys neither matters: a page has none.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,8 @@ static bool api_authorized(struct conn *c, struct principal *who)
 	rc = key ? token_check(c->server->secret, strlen(c->server->secret), key, time(NULL),
 			       &claims)
 		 : -1;
+	if (!rc && revoked_has(&c->server->revoked, c->server->opt->home, claims.id))
+		rc = -EACCES;
 	if (rc) {
 		bool token = key && !strncmp(key, TOKEN_PREFIX, strlen(TOKEN_PREFIX));
 

@@ -5,6 +5,7 @@
 /* Shared by the files of the server; nobody else includes it. */
 
 #include <netinet/in.h>
+#include <sys/types.h>
 
 #include "base/list.h"
 #include "server/images.h"
@@ -29,6 +30,17 @@ struct listener {
 	bool local; /* a unix socket */
 };
 
+/* Keys that are valid no more: the lines of server.revoked, as of the last look. */
+struct revoked {
+	char *text;
+	ino_t ino;
+	off_t size;
+};
+
+/* Looks at the file, which may have grown. Also true if it is there and cannot be read. */
+bool revoked_has(struct revoked *r, const char *home, const char *id);
+void revoked_fini(struct revoked *r);
+
 enum { LISTEN_TCP, LISTEN_UNIX, LISTEN_GIVEN, LISTEN_COUNT = LISTEN_GIVEN + SYSTEMD_FDS_MAX };
 
 struct server_counters {
@@ -41,6 +53,7 @@ struct server {
 	struct loop *loop;
 	char *path; /* of the namespaces */
 	char *secret; /* NULL in dev mode */
+	struct revoked revoked;
 	struct tls_context *tls; /* NULL = plain HTTP */
 	char address[256];
 	struct listener listeners[LISTEN_COUNT];

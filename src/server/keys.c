@@ -10,14 +10,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "codec/token.h"
-#include "server/server.h"
+#include "server/internal.h"
 #include "sys/file.h"
 
 #define KEYS_SECRET_LEN 32u
 #define KEYS_SECRET_MAX 4096u
 #define KEYS_SECRET_MIN 16u
+#define KEYS_REVOKED_MAX (1 << 20)
 
 static int keys_random(char *to, size_t n, struct err *e)
 {
@@ -97,8 +99,8 @@ int server_key_load(const char *home, const char *file, bool make, bool reset, c
 	return keys_read(dirfd, SERVER_KEY_FILE, shown, out, e);
 }
 
-int server_key_make(const char *secret, const char *ns, int64_t seconds, char **key,
-		    int64_t *expires, struct err *e)
+int server_key_make(const char *secret, const char *ns, int64_t seconds, struct server_key *out,
+		    struct err *e)
 {
 	struct token_claims c = { .issued = time(NULL) };
 	uint8_t id[16];
@@ -110,9 +112,85 @@ int server_key_make(const char *secret, const char *ns, int64_t seconds, char **
 		snprintf(c.id + 2 * i, 3, "%02x", id[i]);
 	c.expires = c.issued + seconds;
 	snprintf(c.ns, sizeof(c.ns), "%s", ns);
-	rc = token_make(secret, strlen(secret), &c, key);
+	rc = token_make(secret, strlen(secret), &c, &out->text);
 	if (rc)
 		return err_errno(e, -rc, "cannot make a key");
-	*expires = c.expires;
+	snprintf(out->id, sizeof(out->id), "%s", c.id);
+	out->expires = c.expires;
 	return 0;
+}
+
+/* ---- keys that are valid no more ------------------------------------------------------- */
+
+static bool keys_is_id(const char *s)
+{
+	return strlen(s) == SERVER_KEY_ID_SIZE - 1 &&
+	       strspn(s, "0123456789abcdef") == SERVER_KEY_ID_SIZE - 1;
+}
+
+int server_key_revoke(const char *home, const char *id, struct err *e)
+{
+	auto_close int dirfd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_close int fd = -1;
+	char line[SERVER_KEY_ID_SIZE + 1];
+	struct stat st;
+
+	if (!keys_is_id(id))
+		return err_set(e, EINVAL,
+			       "'%s' is no key's id: give the 32 digits that keygen printed "
+			       "as \"Key id\"",
+			       id);
+	fd = dirfd < 0 ? -1
+		       : openat(dirfd, SERVER_REVOKED_FILE,
+				O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(e, errno, "cannot write %s/" SERVER_REVOKED_FILE, home);
+	if (st.st_size + (off_t)sizeof(line) > KEYS_REVOKED_MAX)
+		return err_set(e, EFBIG,
+			       "too many revoked keys: make a new secret with --reset-key");
+	/* One write of one line: whoever reads meanwhile sees it whole or not at all. */
+	snprintf(line, sizeof(line), "%s\n", id);
+	if (write(fd, line, strlen(line)) != (ssize_t)strlen(line) || fsync(fd) < 0)
+		return err_errno(e, errno, "cannot write %s/" SERVER_REVOKED_FILE, home);
+	return 0;
+}
+
+void revoked_fini(struct revoked *r)
+{
+	free(r->text);
+	*r = (struct revoked){ .text = NULL };
+}
+
+/* Reads the file again if it is another than last time. Return: is what we have its content? */
+static bool revoked_refresh(struct revoked *r, const char *home)
+{
+	auto_close int dirfd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct err e = ERR_INIT;
+	struct stat st;
+	size_t len;
+	char *text;
+
+	if (dirfd < 0)
+		return false;
+	if (fstatat(dirfd, SERVER_REVOKED_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		revoked_fini(r);
+		return errno == ENOENT;
+	}
+	if (r->text && st.st_ino == r->ino && st.st_size == r->size)
+		return true;
+	if (file_read_at(dirfd, SERVER_REVOKED_FILE, KEYS_REVOKED_MAX, &text, &len, &e)) {
+		log_err("event=revoked-unreadable reason=\"%s\"", err_text(&e));
+		return false;
+	}
+	revoked_fini(r);
+	*r = (struct revoked){ .text = text, .ino = st.st_ino, .size = (off_t)len };
+	return true;
+}
+
+bool revoked_has(struct revoked *r, const char *home, const char *id)
+{
+	/* Which keys are revoked is not known: then none is good. */
+	if (!revoked_refresh(r, home))
+		return true;
+	return keys_is_id(id) && r->text && strstr(r->text, id);
 }

@@ -445,6 +445,7 @@ static void server_fini(struct server *s)
 	if (s->secret)
 		explicit_bzero(s->secret, strlen(s->secret));
 	free(s->secret);
+	revoked_fini(&s->revoked);
 	free(s->path);
 	pidfile_release(s->opt->home, &s->pid_fd);
 }

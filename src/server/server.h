@@ -12,6 +12,7 @@
 #define SERVER_PORT 5555u
 #define SERVER_KEY_FILE "server.key"
 #define SERVER_PID_FILE "server.pid"
+#define SERVER_REVOKED_FILE "server.revoked"
 #define SERVER_LOG_FILE "server.log"
 
 struct server_options {
@@ -54,8 +55,19 @@ int server_stop(const char *home, unsigned timeout_ms, struct err *e);
 int server_key_load(const char *home, const char *file, bool make, bool reset, char **out,
 		    struct err *e);
 
+#define SERVER_KEY_ID_SIZE 33u /* 32 hex digits + NUL */
+
+struct server_key {
+	char *text; /* malloc'ed */
+	char id[SERVER_KEY_ID_SIZE];
+	int64_t expires; /* seconds since the epoch */
+};
+
 /* Makes an API key that is valid for @seconds. @ns: "*" = all namespaces. */
-int server_key_make(const char *secret, const char *ns, int64_t seconds, char **key,
-		    int64_t *expires, struct err *e);
+int server_key_make(const char *secret, const char *ns, int64_t seconds, struct server_key *out,
+		    struct err *e);
+
+/* Makes one key useless, now and for later servers. @id: as server_key_make() gave it. */
+int server_key_revoke(const char *home, const char *id, struct err *e);
 
 #endif

@@ -484,6 +484,25 @@ def test_reset_key(box):
     s.stop()
 
 
+def test_one_key_is_revoked(locked):
+    p = [dict(line.split(": ", 1) for line in locked.box.msb("server", "keygen").stdout.decode().splitlines()) for _ in range(3)]
+    assert len({k["Key id"] for k in p}) == 3
+    assert [with_key(locked, k["Token"])[0] for k in p] == [200, 200, 200]
+    for i, expect in ((0, [401, 200, 200]), (2, [401, 200, 401])):
+        assert locked.box.msb("server", "revoke", p[i]["Key id"]).returncode == 0
+        assert [with_key(locked, k["Token"])[0] for k in p] == expect
+    assert with_key(locked, p[0]["Token"])[1] == {"error": "Invalid or expired token", "code": 1004}
+    assert (locked.home / "server.revoked").stat().st_mode & 0o777 == 0o600
+    # A list that cannot be read lets nobody in.
+    os.rename(locked.home / "server.revoked", locked.home / "aside")
+    os.symlink("/dev/zero", locked.home / "server.revoked")
+    assert with_key(locked, p[1]["Token"])[0] == 401
+    os.rename(locked.home / "aside", locked.home / "server.revoked")
+    assert [with_key(locked, k["Token"])[0] for k in p] == [401, 200, 401]
+    assert locked.box.msb("server", "revoke", p[0]["Token"]).returncode == 125
+    assert locked.box.msb("server", "revoke").returncode == 2
+
+
 def test_unix_socket(box):
     path = str(box.home / "api.sock")
     s = Server("--unix", path, home=box.home)
