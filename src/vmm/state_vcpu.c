@@ -24,6 +24,7 @@
  */
 #include "vmm/state_vcpu.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -50,10 +51,22 @@ static const struct {
 	{ 0x200, 0x20f }, { 0x250, 0x250 }, { 0x258, 0x259 }, { 0x268, 0x26f }, { 0x2ff, 0x2ff }
 };
 
+/* Has the layout of struct kvm_msrs, and room. */
 struct msr_chunk {
-	struct kvm_msrs head;
+	uint32_t n, padding;
 	struct kvm_msr_entry entries[MSR_CHUNK];
 };
+
+/* Has the layout of struct kvm_msr_list, and room. */
+struct msr_known {
+	uint32_t n;
+	uint32_t index[STATE_MSRS_MAX / 2];
+};
+
+static_assert(offsetof(struct msr_chunk, entries) == offsetof(struct kvm_msrs, entries),
+	      "struct msr_chunk is a struct kvm_msrs");
+static_assert(offsetof(struct msr_known, index) == offsetof(struct kvm_msr_list, indices),
+	      "struct msr_known is a struct kvm_msr_list");
 
 static void msr_list_add(struct state_msr_list *l, uint32_t index)
 {
@@ -66,18 +79,15 @@ static void msr_list_add(struct state_msr_list *l, uint32_t index)
 
 int state_msr_list(int kvm_fd, struct state_msr_list *out, struct err *e)
 {
-	struct {
-		struct kvm_msr_list head;
-		uint32_t indices[STATE_MSRS_MAX / 2];
-	} known = { .head.nmsrs = STATE_MSRS_MAX / 2 };
+	struct msr_known known = { .n = STATE_MSRS_MAX / 2 };
 
 	if (ioctl(kvm_fd, KVM_GET_MSR_INDEX_LIST, &known) < 0)
 		return err_errno(e, errno, "KVM_GET_MSR_INDEX_LIST");
 	out->n = 0;
 	msr_list_add(out, MSR_TSC);
-	for (unsigned i = 0; i < known.head.nmsrs; i++)
-		if (known.head.indices[i] != MSR_TSC_DEADLINE)
-			msr_list_add(out, known.head.indices[i]);
+	for (unsigned i = 0; i < known.n; i++)
+		if (known.index[i] != MSR_TSC_DEADLINE)
+			msr_list_add(out, known.index[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(mtrr_ranges); i++)
 		for (uint32_t m = mtrr_ranges[i].first; m <= mtrr_ranges[i].last; m++)
 			msr_list_add(out, m);
@@ -120,7 +130,7 @@ static int msrs_get_chunk(const struct vcpu *c, const uint32_t *index, unsigned 
 	int rc;
 
 	memset(chunk, 0, sizeof(*chunk));
-	chunk->head.nmsrs = n;
+	chunk->n = n;
 	for (unsigned i = 0; i < n; i++)
 		chunk->entries[i].index = index[i];
 	rc = ioctl(c->fd, KVM_GET_MSRS, chunk);
@@ -314,7 +324,7 @@ static int msr_check_same(const struct vcpu *c, const struct kvm_msr_entry *m, s
  */
 static int tsc_leave_zero(const struct vcpu *c, const struct kvm_msr_entry *tsc, struct err *e)
 {
-	struct msr_chunk chunk = { .head.nmsrs = 1 };
+	struct msr_chunk chunk = { .n = 1 };
 
 	chunk.entries[0] = *tsc;
 	chunk.entries[0].data += TSC_FAR;
@@ -332,8 +342,8 @@ static int msrs_load(const struct vcpu *c, const struct snapshot_part *part, str
 	for (unsigned at = 0; at < total;) {
 		unsigned n = total - at < MSR_CHUNK ? total - at : MSR_CHUNK;
 
-		memset(&chunk.head, 0, sizeof(chunk.head));
-		chunk.head.nmsrs = n;
+		chunk.n = n;
+		chunk.padding = 0;
 		memcpy(chunk.entries, part->data + at * sizeof(chunk.entries[0]),
 		       n * sizeof(chunk.entries[0]));
 		if (!c->id && !at && chunk.entries[0].index == MSR_TSC &&
