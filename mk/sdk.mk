@@ -40,11 +40,13 @@ $(SDK_OUT)/typescript/node_modules/.bin/tsc:
 	$(Q)mkdir -p $(SDK_OUT)/typescript
 	$(Q)cd $(SDK_OUT)/typescript && npm install --silent --no-audit --no-fund --prefix . typescript@$(SDK_TYPESCRIPT)
 
+# From a copy, so that the tree stays as it is.
 sdk-dist: ## packages of the SDKs, in $(O)/sdk/dist (needs python3-setuptools, python3-wheel, npm, cargo)
-	$(Q)mkdir -p $(SDK_OUT)/dist
-	$(Q)rm -rf $(SDK_OUT)/python && cp -r sdk/python $(SDK_OUT)/python
-	$(Q)cd $(SDK_OUT)/python && $(SDK_PYTHON) -c "import sys; from setuptools import build_meta as b; \
-		[f('$(SDK_OUT)/dist') for f in (b.build_sdist, b.build_wheel)]" > $(SDK_OUT)/python.log
-	$(Q)cd sdk/javascript && npm pack --silent --pack-destination $(SDK_OUT)/dist
-	$(Q)cd sdk/rust && $(SDK_CARGO) package --locked --allow-dirty --no-verify -q --target-dir $(SDK_OUT)/rust
+	$(Q)rm -rf $(SDK_OUT)/src $(SDK_OUT)/dist && mkdir -p $(SDK_OUT)/dist && cp -r sdk $(SDK_OUT)/src
+	$(Q)for d in $(SDK_OUT)/src/*; do cp LICENSE $$d; done
+	$(Q)cd $(SDK_OUT)/src/python && $(SDK_PYTHON) -W ignore -c "from setuptools import build_meta as b; \
+		[f('$(SDK_OUT)/dist') for f in (b.build_sdist, b.build_wheel)]" > $(SDK_OUT)/python.log 2>&1 \
+		|| { cat $(SDK_OUT)/python.log; exit 1; }
+	$(Q)cd $(SDK_OUT)/src/javascript && npm pack --silent --pack-destination $(SDK_OUT)/dist > /dev/null
+	$(Q)cd $(SDK_OUT)/src/rust && $(SDK_CARGO) package --locked --allow-dirty --no-verify -q
 	$(Q)cp $(SDK_OUT)/rust/package/*.crate $(SDK_OUT)/dist && ls $(SDK_OUT)/dist

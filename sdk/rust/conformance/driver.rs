@@ -90,13 +90,13 @@ fn start_options(o: &Value) -> StartOptions {
 }
 
 fn options(o: &Value) -> SandboxOptions {
-    let mut options = SandboxOptions::default();
-    options.name = text(&o["name"]);
-    options.server_url = text(&o["server_url"]);
-    options.api_key = text(&o["api_key"]);
-    options.namespace = text(&o["namespace"]);
-    options.start = start_options(o);
-    options
+    SandboxOptions {
+        name: text(&o["name"]),
+        server_url: text(&o["server_url"]),
+        api_key: text(&o["api_key"]),
+        namespace: text(&o["namespace"]),
+        start: start_options(o),
+    }
 }
 
 fn state<L: Language>(sb: &Sandbox<L>) -> Value {

@@ -11,7 +11,7 @@ from . import _protocol as p
 from ._http import ResponseReader, build_request
 from ._settings import Endpoint
 from ._wire import CommandResult, ReplResult, SandboxInfo, SandboxMetrics
-from .errors import RequestTimeoutError, SandboxNotFoundError, UnreachableError
+from .errors import MicrosandboxError, RequestTimeoutError, SandboxNotFoundError, UnreachableError
 
 _Streams = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _Sandbox = TypeVar("_Sandbox", bound="BaseSandbox")
@@ -316,7 +316,7 @@ class BaseSandbox(p.SandboxState):
         """After a start of which nobody knows how far it got."""
         try:
             await self._http.call(self._stop_call()._replace(limit=GIVEN_UP_STOP_LIMIT))
-        except p.MicrosandboxError:
+        except MicrosandboxError:
             pass
         finally:
             self._http.close()

@@ -14,7 +14,6 @@ from .errors import (
     BY_STATUS,
     ApiError,
     InvalidResponseError,
-    MicrosandboxError,
     NotStartedError,
     SandboxNotFoundError,
 )
@@ -52,7 +51,8 @@ def _api_error(o: Any, status: int) -> ApiError:
     """`o`: the member "error" of an answer."""
     if isinstance(o, dict) and isinstance(o.get("message"), str):
         code = o.get("code")
-        cls = BY_NAME.get(_wire.ERRORS.get(code, ""), ApiError)
+        code = code if isinstance(code, int) else None
+        cls = BY_NAME.get(_wire.ERRORS.get(code or 0, ""), ApiError)
         return cls(o["message"], code, status, o.get("data"))
     raise InvalidResponseError(f"the server's answer (HTTP {status}) has an error without a message")
 
@@ -79,7 +79,7 @@ def decode(status: int, body: bytes) -> Any:
 
 
 def _plain_error(message: str, code: Any, status: int) -> ApiError:
-    cls = dict(BY_STATUS).get(status, ApiError)
+    cls = BY_STATUS.get(status, ApiError)
     return cls(message, code if isinstance(code, int) else None, status)
 
 

@@ -2,7 +2,7 @@
 """What can go wrong.  Everything that this package raises on purpose is a MicrosandboxError."""
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Type
 
 
 class MicrosandboxError(RuntimeError):
@@ -102,7 +102,7 @@ class LimitError(ApiError):
 
 
 # Names of errors in the schema (see _wire.ERRORS) that have a class of their own.
-BY_NAME: Dict[str, type] = {
+BY_NAME: Dict[str, Type[ApiError]] = {
     "InvalidParams": InvalidParamsError,
     "NotFound": SandboxNotFoundError,
     "SandboxFailed": SandboxFailedError,
@@ -112,9 +112,9 @@ BY_NAME: Dict[str, type] = {
     "Denied": AccessDeniedError,
 }
 # HTTP statuses of answers that are not JSON-RPC.
-BY_STATUS: Tuple[Tuple[int, type], ...] = (
-    (400, InvalidParamsError),
-    (401, AuthenticationError),
-    (403, AccessDeniedError),
-    (404, SandboxNotFoundError),
-)
+BY_STATUS: Dict[int, Type[ApiError]] = {
+    400: InvalidParamsError,
+    401: AuthenticationError,
+    403: AccessDeniedError,
+    404: SandboxNotFoundError,
+}
