@@ -50,6 +50,22 @@ test('positional arguments of start, as older programs have them', async () => {
   await sandbox.stop();
 });
 
+test('a class of one’s own', async () => {
+  class ShellSandbox extends esm.BaseSandbox {
+    get language() {
+      return 'sh';
+    }
+
+    async getDefaultImage() {
+      return 'alpine';
+    }
+  }
+  const sandbox = await ShellSandbox.create({ serverUrl });
+  assert.ok(sandbox instanceof ShellSandbox);
+  assert.match(await (await sandbox.run('params')).output(), /"image": "alpine"/);
+  await sandbox.stop();
+});
+
 test('an object of environment variables', async () => {
   const sandbox = await NodeSandbox.create({ serverUrl, envs: { A: '1', B: 'x=y' } });
   const sent = JSON.parse(await (await sandbox.run('params')).output());

@@ -60,6 +60,24 @@ class Async(WithPeer):
             gc.collect()
         self.assertEqual(execution.stdout, "hello")
 
+    def test_a_class_of_ones_own(self):
+        class ShellSandbox(microsandbox.BaseSandbox):
+            language = "sh"
+            default_image = "alpine"
+
+        class Older(microsandbox.BaseSandbox):
+            language = "sh"
+
+            async def get_default_image(self):
+                return "debian"
+
+        async def main():
+            for cls, image in ((ShellSandbox, "alpine"), (Older, "debian")):
+                async with cls.create(server_url=self.url) as sandbox:
+                    self.assertIn(f'"image": "{image}"', (await sandbox.run("params")).stdout)
+
+        asyncio.run(main())
+
     def test_a_late_start_warns(self):
         async def main():
             with self.assertWarnsRegex(RuntimeWarning, "timed out waiting"):

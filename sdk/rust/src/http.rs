@@ -19,7 +19,7 @@ use std::error::Error;
 use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 const BODY_MAX: usize = 512 << 20;
 
@@ -115,8 +115,9 @@ impl Transport {
 
     async fn connect(&self) -> Result<Connection, SandboxError> {
         match &self.endpoint.target {
+            #[cfg(unix)]
             Target::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|e| self.unreachable(&e))?;
+                let stream = tokio::net::UnixStream::connect(path).await.map_err(|e| self.unreachable(&e))?;
                 self.open(TokioIo::new(stream)).await
             }
             Target::Tcp { host, port, tls } => {

@@ -5,14 +5,14 @@ use hyper::Uri;
 use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
-use std::path::PathBuf;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:5555";
 
 #[derive(Debug)]
 pub(crate) enum Target {
     Tcp { host: String, port: u16, tls: bool },
-    Unix(PathBuf),
+    #[cfg(unix)]
+    Unix(std::path::PathBuf),
 }
 
 /// A server's address, taken apart, and the key.
@@ -79,15 +79,13 @@ impl Endpoint {
         let mut endpoint = Self {
             url: url.to_owned(),
             api_key,
-            target: Target::Unix(PathBuf::new()),
+            target: Target::Tcp { host: String::new(), port: 0, tls: false },
             authority: "localhost".to_owned(),
             prefix: String::new(),
         };
-        if let Some(path) = url.strip_prefix("unix://") {
-            if !path.starts_with('/') {
-                return Err(bad());
-            }
-            endpoint.target = Target::Unix(PathBuf::from(path));
+        #[cfg(unix)]
+        if let Some(path) = url.strip_prefix("unix://").filter(|p| p.starts_with('/')) {
+            endpoint.target = Target::Unix(path.into());
             return Ok(endpoint);
         }
         let uri: Uri = url.parse().map_err(|_| bad())?;
