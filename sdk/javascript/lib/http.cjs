@@ -142,7 +142,8 @@ class Transport {
       }
       signal?.addEventListener('abort', abort, { once: true });
       request.on('socket', (socket) => {
-        connected = !socket.connecting;
+        connected = request.reusedSocket;
+        if (connected) return;
         socket.once(this.endpoint.tls ? 'secureConnect' : 'connect', () => {
           connected = true;
         });

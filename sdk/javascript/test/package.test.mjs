@@ -82,6 +82,19 @@ test('an aborted call rejects with the reason', async () => {
   await sandbox.stop();
 });
 
+test('many calls on one connection leave nothing behind', async () => {
+  const warnings = [];
+  const listen = (warning) => warnings.push(warning);
+  process.on('warning', listen);
+  const sandbox = await PythonSandbox.create({ serverUrl });
+  const { signal } = new AbortController();
+  for (let i = 0; i < 30; i++) await sandbox.run('hello', { signal });
+  await sandbox.stop();
+  await new Promise(setImmediate); // warnings are emitted on the next tick
+  process.off('warning', listen);
+  assert.deepEqual(warnings, []);
+});
+
 test('an object disposes of itself', { skip: !Symbol.asyncDispose }, async () => {
   const sandbox = await PythonSandbox.create({ serverUrl });
   await sandbox[Symbol.asyncDispose]();
