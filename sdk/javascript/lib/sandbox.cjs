@@ -24,14 +24,24 @@ const OPTIONS = [
   'serverUrl', 'namespace', 'name', 'apiKey', 'image', 'memory', 'cpus', 'volumes', 'ports', 'envs', 'dependsOn',
   'workdir', 'shell', 'scripts', 'exec', 'scope', 'timeout',
 ];
+const START_OPTIONS = OPTIONS.slice(OPTIONS.indexOf('image'));
 // Members of the configuration that are passed on as they are: [name here, name on the wire].
 const PASSED_ON = [
   ['volumes', 'volumes'], ['ports', 'ports'], ['dependsOn', 'depends_on'], ['workdir', 'workdir'], ['shell', 'shell'],
   ['scripts', 'scripts'], ['exec', 'exec'], ['scope', 'scope'],
 ];
 
+/** A misspelt option would otherwise have no effect and nobody would know. */
+function checkOptions(values, known) {
+  if (values === null || typeof values !== 'object') throw new TypeError('options must be an object');
+  for (const key of Object.keys(values)) {
+    if (!known.includes(key) && key !== 'signal') throw new TypeError(`there is no option '${key}'`);
+  }
+}
+
 class SandboxOptions {
   constructor(values = {}) {
+    checkOptions(values, OPTIONS);
     for (const key of OPTIONS) {
       if (values[key] !== undefined) this[key] = values[key];
     }
@@ -278,6 +288,7 @@ class BaseSandbox {
       first !== null && typeof first === 'object'
         ? first
         : { image: first, memory: args[1], cpus: args[2], timeout: args[3] };
+    checkOptions(given, START_OPTIONS);
     const o = { ...this.#options, ...Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) };
     const timeout = checkTimeout(o.timeout) ?? DEFAULT_START_TIMEOUT;
     const cpus = o.cpus ?? DEFAULT_CPUS;
@@ -367,6 +378,7 @@ class NodeSandbox extends BaseSandbox {
 }
 
 async function listSandboxes(options = {}) {
+  checkOptions(options, ['serverUrl', 'apiKey', 'namespace']);
   const http = new Transport(makeEndpoint(options.serverUrl, options.apiKey));
   const params = options.namespace === undefined ? {} : { namespace: options.namespace };
   try {

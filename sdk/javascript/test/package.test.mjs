@@ -73,6 +73,13 @@ test('an object of environment variables', async () => {
   await sandbox.stop();
 });
 
+test('an option that does not exist', async () => {
+  assert.throws(() => new PythonSandbox({ memroy: 1 }), { name: 'TypeError', message: "there is no option 'memroy'" });
+  assert.throws(() => new PythonSandbox('name'), TypeError);
+  await assert.rejects(new PythonSandbox({ serverUrl }).start({ name: 'x' }), TypeError);
+  await assert.rejects(esm.listSandboxes({ name: 'x' }), TypeError);
+});
+
 test('an aborted call rejects with the reason', async () => {
   const sandbox = await PythonSandbox.create({ serverUrl });
   const reason = new Error('enough');
