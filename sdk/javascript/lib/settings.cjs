@@ -33,12 +33,12 @@ function readEnvFile(path = '.env') {
 /** A server's address, as node:http takes it, and the key. */
 function makeEndpoint(serverUrl, apiKey) {
   let env = process.env;
-  if (apiKey === undefined && !env.MSB_API_KEY) {
+  if ((apiKey === undefined || apiKey === null) && !env.MSB_API_KEY) {
     const file = readEnvFile();
     env = { MSB_SERVER_URL: env.MSB_SERVER_URL || file.MSB_SERVER_URL, MSB_API_KEY: file.MSB_API_KEY };
   }
   const url = (serverUrl || env.MSB_SERVER_URL || DEFAULT_URL).replace(/\/+$/, '');
-  const key = apiKey !== undefined ? apiKey : env.MSB_API_KEY;
+  const key = apiKey ?? env.MSB_API_KEY; // an empty one means none
   if (key && !/^[\x20-\x7e]*$/.test(key)) throw new TypeError('the API key holds characters that no key has');
   const bad = () =>
     new TypeError(`server URL '${url}': must be http://HOST[:PORT], https://HOST[:PORT] or unix:///PATH`);

@@ -43,7 +43,7 @@ class Endpoint:
         if api_key is None and not env.get("MSB_API_KEY"):
             env = {**read_env_file(), **{k: v for k, v in env.items() if v}}
         self.url = (url or env.get("MSB_SERVER_URL") or DEFAULT_URL).rstrip("/")
-        self.api_key = api_key or env.get("MSB_API_KEY") or None
+        self.api_key = (env.get("MSB_API_KEY") if api_key is None else api_key) or None
         if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ValueError("the API key holds characters that no key has")
         self.tls = False
