@@ -8,7 +8,7 @@
  * from the number of the round alone, so a write that was lost, done twice or mixed with
  * another is noticed, and so is a clock that goes back, on one CPU or between two.
  *
- * A round of a CPU's thread is reported on hvc0 as
+ * Each round of a CPU's thread is reported on hvc0 as
  *
  *   load: cpu=N round=N uptime_ms=N
  *
@@ -31,7 +31,6 @@
 #define LOAD_RECORD (64u << 10) /* bytes */
 #define LOAD_RECORDS 32u /* of each thread, written in turn */
 #define LOAD_MEMORY (1u << 20)
-#define LOAD_REPORT_EVERY 4u /* rounds */
 
 struct load {
 	unsigned cpu;
@@ -160,9 +159,8 @@ static void *load_thread(void *arg)
 		    load_memory(l, round) || load_clock(l, &now))
 			return NULL;
 		nanosleep(&nap, NULL);
-		if (round % LOAD_REPORT_EVERY == 0)
-			load_say("load: cpu=%u round=%llu uptime_ms=%llu\n", l->cpu,
-				 (unsigned long long)round, (unsigned long long)(now / 1000000));
+		load_say("load: cpu=%u round=%llu uptime_ms=%llu\n", l->cpu,
+			 (unsigned long long)round, (unsigned long long)(now / 1000000));
 	}
 }
 

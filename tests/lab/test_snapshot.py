@@ -19,14 +19,14 @@ from vmm_control import PAUSE, Agent, Refused, Snapshot, Vm
 
 LOAD = str(ROOT / "build/tests/lab/freeze-load.cpio.gz")
 CMDLINE = "console=hvc0 quiet reboot=t panic=-1 random.trust_cpu=on no_timer_check"
-DISK_MIB = 40  # 16 CPUs, 32 records of 64 KiB each, and some
+DISK_MIB = 2  # for each CPU: 32 records of 64 KiB
 ROUNDS = int(os.environ.get("SNAPSHOT_ROUNDS", "10"))
 HEADER = 120
 
 
 def load_machine(disk, cpus, **kwargs):
     with open(disk, "wb") as f:
-        f.truncate(DISK_MIB << 20)
+        f.truncate(cpus * DISK_MIB << 20)
     return Vm(cpus=cpus, memory_mib=128, initramfs=LOAD, cmdline=CMDLINE, ports=(), disks=[(disk, "load", False)],
               **kwargs)
 
@@ -323,7 +323,7 @@ def test_engine(tmp_path):
     program = shutil.copy(ROOT / "build/tests/lab/engine-freeze", tmp_path / "bin")
     disk = str(tmp_path / "disk")
     with open(disk, "wb") as f:
-        f.truncate(DISK_MIB << 20)
+        f.truncate(2 * DISK_MIB << 20)
     p = subprocess.run([program, VMLINUX, LOAD, disk], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        timeout=TIMEOUT * 3)
     assert (p.returncode, p.stdout) == (0, b"ok\n"), p.stderr.decode()
