@@ -6,6 +6,7 @@ MSB_TEST_SDKS says which (default: python, which needs nothing more than this te
 """
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -136,8 +137,10 @@ def test_python_program(env, tmp_path):
 @needs_registries
 def test_python_program_installed(env, tmp_path):
     write(tmp_path / "hello.py", PYTHON)
+    # pip builds in the folder that it is given; ours stays as it is.
+    shutil.copytree(ROOT / "sdk/python", tmp_path / "sdk", ignore=shutil.ignore_patterns("build", "*.egg-info"))
     run(sys.executable, "-m", "venv", tmp_path / "venv")
-    run(tmp_path / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", ROOT / "sdk/python")
+    run(tmp_path / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", tmp_path / "sdk")
     out = run(tmp_path / "venv/bin/python", "hello.py", cwd=tmp_path, env=env)
     assert out == "Hello Python!\n"
     out = run(tmp_path / "venv/bin/python", "-c",
