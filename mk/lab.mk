@@ -14,7 +14,7 @@ $(O)/lab/tsc: guest/kernel/boot-probe.c
 	$(Q)$(GUEST_CC) -static -Os -s -o $@ $<
 
 # Programs that run as a guest's PID 1, and what they boot from.
-LAB_GUESTS := $(addprefix $(O)/tests/lab/,disk-probe)
+LAB_GUESTS := $(addprefix $(O)/tests/lab/,disk-probe freeze-load memory-probe)
 $(O)/tests/lab/%: tests/lab/%.c
 	$(call say,MUSLCC,$@)
 	$(Q)mkdir -p $(@D)
