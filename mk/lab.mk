@@ -14,7 +14,7 @@ $(O)/lab/tsc: guest/kernel/boot-probe.c
 	$(Q)$(GUEST_CC) -static -Os -s -o $@ $<
 
 # Programs that run as a guest's PID 1, and what they boot from.
-LAB_GUESTS := $(addprefix $(O)/tests/lab/,disk-probe freeze-load memory-probe)
+LAB_GUESTS := $(addprefix $(O)/tests/lab/,disk-probe freeze-load machine-probe memory-probe)
 $(O)/tests/lab/%: tests/lab/%.c
 	$(call say,MUSLCC,$@)
 	$(Q)mkdir -p $(@D)
@@ -23,8 +23,19 @@ $(O)/tests/lab/%.cpio.gz: $(O)/tests/lab/% tools/make-initramfs
 	$(call say,CPIO,$@)
 	$(Q)tools/make-initramfs $< $@
 
+# A program instead of a kernel, which attacks the devices.
+LAB_HOSTILE := $(O)/tests/lab/hostile.elf
+LAB_HOSTILE_SRC := $(sort $(wildcard tests/lab/hostile/*.[cS]))
+LAB_HOSTILE_CFLAGS := -std=gnu17 -Wall -Wextra -Wshadow -O1 -ffreestanding -fno-stack-protector -fno-pie \
+	-mno-red-zone -mgeneral-regs-only -fcf-protection=none -fno-asynchronous-unwind-tables -nostdlib \
+	-static -no-pie -Wl,--build-id=none,--no-warn-rwx-segments
+$(LAB_HOSTILE): $(LAB_HOSTILE_SRC) $(wildcard tests/lab/hostile/*.h) tests/lab/hostile/hostile.ld
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LAB_HOSTILE_CFLAGS) -Wl,-T,tests/lab/hostile/hostile.ld -o $@ $(LAB_HOSTILE_SRC)
+
 .PHONY: lab lab-parts
-lab-parts: programs kernel demo-image $(LAB_PARTS) $(LAB_GUESTS) $(LAB_GUESTS:%=%.cpio.gz)
+lab-parts: programs kernel demo-image $(LAB_PARTS) $(LAB_GUESTS) $(LAB_GUESTS:%=%.cpio.gz) $(LAB_HOSTILE)
 lab: lab-parts ## a shell in a machine with a working /dev/kvm (emulated: slow, but real)
 	@$(LAB) shell
 .PHONY: check-kvm bench-lab
