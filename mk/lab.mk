@@ -35,7 +35,7 @@ $(LAB_HOSTILE): $(LAB_HOSTILE_SRC) $(wildcard tests/lab/hostile/*.h) tests/lab/h
 	$(Q)$(CC) $(LAB_HOSTILE_CFLAGS) -Wl,-T,tests/lab/hostile/hostile.ld -o $@ $(LAB_HOSTILE_SRC)
 
 .PHONY: lab lab-parts
-lab-parts: programs kernel demo-image $(LAB_PARTS) $(LAB_GUESTS) $(LAB_GUESTS:%=%.cpio.gz) $(LAB_HOSTILE)
+lab-parts: programs kernel demo-image $(LAB_PARTS) $(LAB_GUESTS) $(LAB_GUESTS:%=%.cpio.gz) $(LAB_HOSTILE) $(E2E_GUESTS)
 lab: lab-parts ## a shell in a machine with a working /dev/kvm (emulated: slow, but real)
 	@$(LAB) shell
 .PHONY: check-kvm bench-lab

@@ -37,16 +37,29 @@ $(O)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRC)
 		-fno-sanitize-recover=undefined -ffunction-sections -Wl,--gc-sections -o $@ $< $(FUZZ_LIB_SRC) \
 		-Wl,--as-needed $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS)
 
+# What the end-to-end tests boot in place of our kernel and our agent.
+E2E_GUESTS := $(addprefix $(O)/tests/e2e/,silent-kernel flood-init garbage-init)
+$(O)/tests/e2e/silent-kernel: tests/e2e/guests/silent-kernel.S mk/test.mk
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x200000,--build-id=none -o $@ $<
+$(O)/tests/e2e/flood-init: MODE := 1
+$(O)/tests/e2e/garbage-init: MODE := 2
+$(O)/tests/e2e/%-init: tests/e2e/guests/hostile-init.c
+	$(call say,MUSLCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(GUEST_CC) -static -O1 -Wall -DMODE=$(MODE) -o $@ $<
+
 .PHONY: test check check-unit check-fuzz check-e2e fuzz fuzz-bin
 check: programs guest lint $(UNIT_BIN) $(FUZZ_REPLAY) ## unit tests, corpus replay and lint; no VM
 	$(Q)tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay
 test: deps ## install what is needed, build all, run every test
 	$(Q)$(MAKE) --no-print-directory test-prepared
 .PHONY: test-prepared
-test-prepared: all lint $(UNIT_BIN) $(FUZZ_REPLAY) kernel demo-image
-	$(Q)tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay --e2e tests/e2e
-check-e2e: all kernel demo-image ## only the end-to-end tests (ARGS= for pytest)
-	$(Q)tools/run-tests --e2e tests/e2e -- $(ARGS)
+test-prepared: all lint $(UNIT_BIN) $(FUZZ_REPLAY) kernel demo-image $(E2E_GUESTS) lab-parts
+	$(Q)O=$(O) tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay --e2e tests/e2e --lab tests/lab/run
+check-e2e: all kernel demo-image $(E2E_GUESTS) ## only the end-to-end tests (ARGS= for pytest)
+	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(ARGS)
 
 fuzz: $(FUZZ_BIN) ## run each fuzzer for T seconds (default 60)
 	$(Q)for f in $(FUZZ_BIN); do tools/run-fuzzer $$f $(T) || exit 1; done

@@ -7,7 +7,10 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, MSX, MSX_ENGINE, STORE, wait_for
+from conftest import BUILD, ENGINE, MSX, MSX_ENGINE, ROOT, STORE, wait_for
+
+# Built by make from tests/e2e/guests.
+GUESTS = BUILD / "tests/e2e"
 
 
 def one_line(p, status, *words):
@@ -50,7 +53,13 @@ def test_unknown_image(box):
 
 
 def test_kvm_fails_closed(box):
-    one_line(box.msx("-q", "--engine", "kvm", "python"), 125, "kvm")
+    """Where KVM works, it is taken away first."""
+    script = f"exec {MSX} -q --engine kvm python"
+    if ENGINE == "kvm":
+        script = "mount --bind /dev/null /dev/kvm && " + script
+    p = subprocess.run(["unshare", "-m", "sh", "-c", script] if ENGINE == "kvm" else ["sh", "-c", script], env=box.env,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    one_line(p, 125, "kvm")
 
 
 def test_kernel_that_is_none(box, tmp_path):
@@ -63,26 +72,9 @@ def test_kernel_that_is_none(box, tmp_path):
     box.assert_nothing_left()
 
 
-# A kernel that does nothing, for ever: an ELF file with a PVH note and `jmp .`.
-SILENT_KERNEL = r"""
-	.section .note.Xen, "a", @note
-	.long 4, 4, 18
-	.asciz "Xen"
-	.long _start
-	.text
-	.code32
-	.globl _start
-_start:	jmp _start
-"""
-
-
-def test_guest_that_never_answers(box, tmp_path):
-    source, kernel = tmp_path / "k.S", tmp_path / "vmlinux"
-    source.write_text(SILENT_KERNEL)
-    subprocess.run(["gcc", "-m64", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x100000", "-Wl,--build-id=none",
-                    "-o", kernel, source], check=True)
-    one_line(box.msx("-q", "--kernel", str(kernel), "--boot-timeout", "1", "python", "-e", "/bin/true"), 125,
-             "did not answer", "--boot-timeout")
+def test_guest_that_never_answers(box):
+    one_line(box.msx("-q", "--kernel", str(GUESTS / "silent-kernel"), "--boot-timeout", "1", "python", "-e",
+                     "/bin/true"), 125, "did not answer", "--boot-timeout")
     box.assert_nothing_left()
 
 
@@ -150,86 +142,36 @@ def test_no_qemu(box):
     one_line(p, 125, "qemu-system-x86")
 
 
-# A PID 1 that behaves as a hostile guest would, in place of our agent.
-HOSTILE_INIT = r"""
-#include <dirent.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
-static int port(const char *want)
-{
-	for (;;) {
-		DIR *d = opendir("/sys/class/virtio-ports");
-		struct dirent *e;
-		while (d && (e = readdir(d))) {
-			char path[400], name[64] = "";
-			FILE *f;
-			snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", e->d_name);
-			f = fopen(path, "r");
-			if (!f) continue;
-			if (!fgets(name, sizeof(name), f)) name[0] = 0;
-			fclose(f);
-			name[strcspn(name, "\n")] = 0;
-			if (!strcmp(name, want)) {
-				snprintf(path, sizeof(path), "/dev/%s", e->d_name);
-				return open(path, O_RDWR);
-			}
-		}
-		if (d) closedir(d);
-	}
-}
-int main(void)
-{
-	static char junk[1 << 16];
-	mkdir("/dev", 0755); mkdir("/sys", 0755);
-	mount("d", "/dev", "devtmpfs", 0, 0);
-	mount("s", "/sys", "sysfs", 0, 0);
-	memset(junk, MODE == 1 ? 'A' : 0xff, sizeof(junk));
-	int fd = MODE == 1 ? open("/dev/hvc0", O_RDWR) : port("agent.ctl");
-	for (;;) if (write(fd, junk, sizeof(junk)) < 0) break;
-	for (;;) pause();
-}
-"""
-
-
 @pytest.fixture
 def hostile(tmp_path):
     """An installation of its own whose initramfs holds a hostile init."""
-    def make(mode):
-        source, init = tmp_path / "init.c", tmp_path / "root/init"
-        init.parent.mkdir()
-        source.write_text(HOSTILE_INIT)
-        subprocess.run(["musl-gcc", "-static", "-O1", "-w", f"-DMODE={mode}", "-o", init, source], check=True)
+    def make(what):
         parts = tmp_path / "lib/microsandbox"
         parts.mkdir(parents=True)
         (tmp_path / "bin").mkdir()
         shutil.copy2(BUILD / "bin/msb", tmp_path / "bin/msb")
         os.symlink("msb", tmp_path / "bin/msx")
-        for n in ("msb-net", "msb-image", "vmlinux"):
+        for n in ("msb-net", "msb-image", "msb-vmm", "vmlinux"):
             shutil.copy2(BUILD / "lib/microsandbox" / n, parts / n)
-        subprocess.run("echo init | cpio -o -H newc --quiet | gzip > ../lib/microsandbox/initramfs.cpio.gz",
-                       shell=True, cwd=init.parent, check=True)
+        subprocess.run([ROOT / "tools/make-initramfs", GUESTS / what, parts / "initramfs.cpio.gz"], check=True)
         return str(tmp_path / "bin/msx")
     return make
 
 
 def run_hostile(box, msx, *args):
-    return subprocess.run([msx, "-q", *args, "python", "-e", "/bin/true"], env=box.env, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=180)
+    return subprocess.run([msx, "--engine", ENGINE, "-q", *args, "python", "-e", "/bin/true"], env=box.env,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=180)
 
 
 def test_guest_that_sends_garbage_on_the_agent_port(box, hostile):
-    one_line(run_hostile(box, hostile(2)), 125, "garbage")
+    one_line(run_hostile(box, hostile("garbage-init")), 125, "garbage")
     box.assert_nothing_left()
 
 
 def test_guest_that_floods_its_console(box, hostile):
-    msx = hostile(1)
-    p = subprocess.Popen([msx, "-q", "--boot-timeout", "5", "python", "-e", "/bin/true"], env=box.env,
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    msx = hostile("flood-init")
+    p = subprocess.Popen([msx, "--engine", ENGINE, "-q", "--boot-timeout", "5", "python", "-e", "/bin/true"],
+                         env=box.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     log = wait_for(lambda: box.sandboxes())[0] + "/log/console.log.old"
     wait_for(lambda: os.path.exists(log) or p.poll() is not None)
     size = sum(os.path.getsize(os.path.join(os.path.dirname(log), n)) for n in os.listdir(os.path.dirname(log))) \

@@ -156,8 +156,9 @@ def test_an_idle_guest_wakes_nobody():
         # The guest's kernel takes fresh entropy, every five seconds now, later once a minute: a
         # doorbell, and a sleep. Nothing of ours has a timer.
         assert io <= 2, f"the I/O thread was woken {io} times"
-        # CPUs: the same, and a housekeeping timer of the guest's kernel now and then.
-        assert sum(woken.values()) <= 12, woken
+        # CPUs: the same, and timers of the guest's kernel that become rarer; a tick of 100 Hz
+        # would be a thousand.
+        assert sum(woken.values()) <= 40, woken
 
 
 def settle(vm, seconds=60):
