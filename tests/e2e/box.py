@@ -103,6 +103,13 @@ def wait_for(probe, what=lambda: "timed out", seconds=60):
         time.sleep(0.01)
 
 
+def with_time_enough(attempt, reached, seconds=1):
+    """attempt(limit) with time limits that grow until what comes before the limit could be done in it."""
+    while not reached(result := attempt(seconds)) and seconds < TIMEOUT / 4:
+        seconds *= 4
+    return result
+
+
 def make_home():
     home = tempfile.mkdtemp(prefix="msb-test-")
     os.symlink(STORE, os.path.join(home, "images"))
