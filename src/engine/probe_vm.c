@@ -58,9 +58,10 @@
 #define PROBE_RATIO_MAX 40
 
 /*
- * The processor time that the guest may take: its loops at the speed of an interpreter,
- * and some times what it took to make the VM, which is a measure of how slow the
- * machine is.  Then the kernel kills the child by SIGPROF.
+ * The processor time that the guest may take for its next loop, or for what is left after
+ * them: a loop at the speed of an interpreter, and some times what the child took up to
+ * now, which is a measure of how slow the machine is.  Then the kernel kills the child by
+ * SIGPROF.
  */
 #define PROBE_RUN_US 5000
 #define PROBE_RUN_PER_CREATE 4
@@ -298,6 +299,24 @@ static int probe_set_registers(struct probe_vm *p)
 	return probe_request(p, p->vcpu, KVM_SET_REGS, &regs);
 }
 
+/* SIGPROF at the end of the guest's time, from now on. */
+static int probe_limit(struct probe_vm *p)
+{
+	uint64_t us = PROBE_RUN_US +
+		      PROBE_RUN_PER_CREATE * (probe_clock_ns(CLOCK_THREAD_CPUTIME_ID) / 1000);
+	struct itimerval t = { .it_value = { (time_t)(us / 1000000), (suseconds_t)(us % 1000000) } };
+	sigset_t prof;
+
+	signal(SIGPROF, SIG_DFL);
+	sigemptyset(&prof);
+	sigaddset(&prof, SIGPROF);
+	if (sigprocmask(SIG_UNBLOCK, &prof, NULL) < 0 || setitimer(ITIMER_PROF, &t, NULL) < 0) {
+		p->notes->report.err = errno;
+		return -1;
+	}
+	return 0;
+}
+
 /* The guest has run from one mark to the next for @took. Return: goes it on? */
 static bool probe_marked(struct probe_vm *p, unsigned mark, uint64_t took)
 {
@@ -309,6 +328,9 @@ static bool probe_marked(struct probe_vm *p, unsigned mark, uint64_t took)
 		uint64_t loop = took > r->exit_ns ? took - r->exit_ns : 1;
 
 		r->guest_loop_ns = probe_min(r->guest_loop_ns, loop);
+		/* It does not hang: it gets time for what is left, by its own speed. */
+		if (probe_limit(p) < 0)
+			return false;
 	}
 	r->passed = mark == PROBE_MARK_DONE;
 	r->wrong = mark == PROBE_MARK_WRONG;
@@ -375,24 +397,6 @@ static void probe_note_end(struct probe_vm *p)
 		r->exit_detail = run->internal.suberror;
 	else if (run->exit_reason == KVM_EXIT_FAIL_ENTRY)
 		r->exit_detail = (uint32_t)run->fail_entry.hardware_entry_failure_reason;
-}
-
-/* SIGPROF at the end of the guest's time. */
-static int probe_limit(struct probe_vm *p)
-{
-	uint64_t us = PROBE_RUN_US +
-		      PROBE_RUN_PER_CREATE * (probe_clock_ns(CLOCK_THREAD_CPUTIME_ID) / 1000);
-	struct itimerval t = { .it_value = { (time_t)(us / 1000000), (suseconds_t)(us % 1000000) } };
-	sigset_t prof;
-
-	signal(SIGPROF, SIG_DFL);
-	sigemptyset(&prof);
-	sigaddset(&prof, SIGPROF);
-	if (sigprocmask(SIG_UNBLOCK, &prof, NULL) < 0 || setitimer(ITIMER_PROF, &t, NULL) < 0) {
-		p->notes->report.err = errno;
-		return -1;
-	}
-	return 0;
 }
 
 static void probe_run(struct probe_vm *p)
