@@ -80,6 +80,7 @@ static int http_on_body(llhttp_t *p, const char *at, size_t len)
 	struct http_reader *r = http_of(p);
 	int rc = buf_append(&r->request.body, at, len);
 
+	r->content_bytes += len;
 	if (!rc)
 		return 0;
 	r->fault = rc == -ENOBUFS ? 413 : 503;
@@ -223,8 +224,6 @@ static int http_head_check(struct http_reader *r)
 	r->length = coding ? 0 : r->parser.content_length;
 	if (!coding && !http_count(q, "content-length"))
 		r->length = 0;
-	if (r->length > r->body_max)
-		return http_fail(r, 413, "the request body is too large");
 	q->has_body = r->chunked || r->length;
 	q->expects_continue = expect && q->has_body && !q->http_1_0;
 	q->keep_alive = llhttp_should_keep_alive(&r->parser);
@@ -283,9 +282,9 @@ void http_reader_next(struct http_reader *r)
 	r->request.query = "";
 	llhttp_init(&r->parser, HTTP_REQUEST, http_settings());
 	r->head_len = r->line_start = 0;
-	r->wire_bytes = r->length = 0;
+	r->wire_bytes = r->content_bytes = r->length = 0;
 	r->empty_lines = 0;
-	r->in_body = r->complete = r->chunked = false;
+	r->in_body = r->complete = r->chunked = r->streamed = false;
 	r->fault = 0;
 	r->reason = "";
 }
@@ -309,6 +308,8 @@ static int http_feed_body(struct http_reader *r, const uint8_t *p, size_t n, siz
 
 	if (r->complete || !r->request.has_body)
 		return HTTP_EV_REQUEST;
+	if (http_reader_too_large(r))
+		return http_fail(r, 413, "the request body is too large");
 	if (!n)
 		return HTTP_EV_MORE;
 	rc = llhttp_execute(&r->parser, (const char *)p, n);
@@ -321,8 +322,8 @@ static int http_feed_body(struct http_reader *r, const uint8_t *p, size_t n, siz
 	else
 		return http_fail(r, 400, "the request body is malformed");
 	r->wire_bytes += *used;
-	if (r->wire_bytes >
-	    HTTP_CHUNK_COST + (uint64_t)buf_len(&r->request.body) * HTTP_CHUNK_FACTOR)
+	if (r->wire_bytes / HTTP_CHUNK_FACTOR >
+	    HTTP_CHUNK_COST / HTTP_CHUNK_FACTOR + r->content_bytes)
 		return http_fail(r, 400, "the chunks of the request body are too small");
 	return r->complete ? HTTP_EV_REQUEST : HTTP_EV_MORE;
 }
@@ -331,6 +332,16 @@ int http_reader_feed(struct http_reader *r, const uint8_t *p, size_t n, size_t *
 {
 	*used = 0;
 	return r->in_body ? http_feed_body(r, p, n, used) : http_feed_head(r, p, n, used);
+}
+
+void http_reader_stream(struct http_reader *r)
+{
+	r->streamed = true;
+}
+
+bool http_reader_too_large(const struct http_reader *r)
+{
+	return !r->streamed && r->length > r->body_max;
 }
 
 bool http_reader_busy(const struct http_reader *r)
@@ -351,6 +362,8 @@ const char *http_status_text(int status)
 	switch (status) {
 	case 100:
 		return "Continue";
+	case 101:
+		return "Switching Protocols";
 	case 200:
 		return "OK";
 	case 202:
@@ -371,12 +384,18 @@ const char *http_status_text(int status)
 		return "Not Acceptable";
 	case 408:
 		return "Request Timeout";
+	case 409:
+		return "Conflict";
+	case 411:
+		return "Length Required";
 	case 413:
 		return "Content Too Large";
 	case 414:
 		return "URI Too Long";
 	case 417:
 		return "Expectation Failed";
+	case 426:
+		return "Upgrade Required";
 	case 429:
 		return "Too Many Requests";
 	case 431:

@@ -17,10 +17,12 @@
  * no Host or two, a request line without version.
  *
  * States: head -> (HTTP_EV_HEAD) -> body -> (HTTP_EV_REQUEST) -> reset by http_reader_next().
- * After an error only http_reader_fini() may follow.
+ * After an error only http_reader_fini() may follow.  A body is gathered whole, or, after
+ * http_reader_stream(), taken out of request.body by the owner as it comes; then it may be
+ * of any size.
  *
- * Limits: HTTP_HEAD_MAX, HTTP_HEADERS_MAX, body_max, and what chunks may cost besides
- * their content (chunk sizes, extensions, trailers).
+ * Limits: HTTP_HEAD_MAX, HTTP_HEADERS_MAX, body_max (of a body that is gathered), and what
+ * chunks may cost besides their content (chunk sizes, extensions, trailers).
  */
 
 #include <llhttp.h>
@@ -47,7 +49,7 @@ struct http_request {
 	const char *path, *query; /* of the target, undecoded; query "" if there is none */
 	struct http_header headers[HTTP_HEADERS_MAX];
 	unsigned n_headers;
-	struct buf body; /* valid with HTTP_EV_REQUEST */
+	struct buf body; /* valid with HTTP_EV_REQUEST; of a stream: what was not taken yet */
 };
 
 enum http_event {
@@ -62,9 +64,10 @@ struct http_reader {
 	uint8_t head[HTTP_HEAD_MAX + 1];
 	size_t head_len, line_start, body_max;
 	uint64_t wire_bytes; /* of the body, with what chunks cost */
+	uint64_t content_bytes; /* of the body, without that */
 	uint64_t length; /* as announced; 0 with chunks */
 	unsigned empty_lines; /* before the request line */
-	bool in_body, complete, chunked;
+	bool in_body, complete, chunked, streamed;
 	int fault; /* HTTP status of an error found in a callback */
 	const char *reason; /* of the error, for the client */
 };
@@ -84,6 +87,15 @@ void http_reader_next(struct http_reader *r);
  * what is wrong.
  */
 int http_reader_feed(struct http_reader *r, const uint8_t *p, size_t n, size_t *used);
+
+/*
+ * After HTTP_EV_HEAD: the body may be of any size, and its owner takes it out of
+ * request.body.  It never feeds more bytes at once than body_max leaves room for.
+ */
+void http_reader_stream(struct http_reader *r);
+
+/* Will the body be refused for its announced length?  (The next feed does it.) */
+bool http_reader_too_large(const struct http_reader *r);
 
 /* Has something of a request come that is not complete? */
 bool http_reader_busy(const struct http_reader *r);

@@ -88,6 +88,7 @@ static void stream_write(struct stream *s)
 		if (s->deaf)
 			break;
 		buf_consume(&s->out, (size_t)n);
+		s->written += (uint64_t)n;
 	}
 	if (s->deaf)
 		buf_reset(&s->out);
@@ -126,6 +127,7 @@ int stream_init(struct stream *s, struct loop *l, int fd, size_t in_max, size_t 
 	s->fd = fd;
 	s->loop = l;
 	s->paused = s->failed = s->deaf = false;
+	s->written = 0;
 	buf_init(&s->in, in_max);
 	buf_init(&s->out, out_max);
 	loop_watch_init(&s->watch, stream_event);
@@ -153,6 +155,11 @@ void stream_flush(struct stream *s)
 	if (s->fd < 0 || s->failed)
 		return;
 	stream_write(s);
+}
+
+void stream_push(struct stream *s)
+{
+	stream_update(s);
 }
 
 void stream_pause(struct stream *s, bool pause)

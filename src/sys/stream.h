@@ -23,6 +23,7 @@ struct stream {
 	struct loop *loop;
 	int fd; /* owned */
 	struct buf in, out;
+	uint64_t written; /* bytes that the peer's side took, in all */
 	bool paused; /* not reading */
 	bool failed;
 	bool deaf; /* the peer takes nothing more; what it sent is still read */
@@ -48,6 +49,12 @@ static inline bool stream_open(const struct stream *s)
 
 /* Writes what can be written now and arranges for the rest. */
 void stream_flush(struct stream *s);
+
+/*
+ * Arranges for writing what is queued, when the loop turns: no callback comes out of this
+ * call, and what is queued until then goes out in one piece.
+ */
+void stream_push(struct stream *s);
 
 /* Stops or resumes reading; resuming delivers bytes that wait in `in` first. */
 void stream_pause(struct stream *s, bool pause);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Bytes of a connection: the reader never takes more than it was given, keeps its limits,
- * and comes to the same requests however the bytes are cut.  The first byte of the input
- * says how.
+ * and comes to the same requests however the bytes are cut, and whether bodies are
+ * gathered or streamed.  The first byte of the input says how.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ static void mix(struct outcome *o, const void *p, size_t n)
 
 static void look(struct outcome *o, const struct http_request *q)
 {
-	assert(q->n_headers <= HTTP_HEADERS_MAX && buf_len(&q->body) <= BODY_MAX);
+	assert(q->n_headers <= HTTP_HEADERS_MAX);
 	assert(*q->path == '/' || !strcmp(q->path, "*"));
 	mix(o, &q->method, 1);
 	mix(o, q->path, strlen(q->path));
@@ -42,12 +42,19 @@ static void look(struct outcome *o, const struct http_request *q)
 		mix(o, q->headers[i].name, strlen(q->headers[i].name));
 		mix(o, q->headers[i].value, strlen(q->headers[i].value));
 	}
-	mix(o, buf_data(&q->body), buf_len(&q->body));
 }
 
-static struct outcome run(struct http_reader *r, const uint8_t *p, size_t n, size_t piece)
+static void take(struct outcome *o, struct http_request *q)
 {
-	struct outcome o = { 0 };
+	assert(buf_len(&q->body) <= BODY_MAX);
+	mix(o, buf_data(&q->body), buf_len(&q->body));
+	buf_consume(&q->body, buf_len(&q->body));
+}
+
+static struct outcome run(struct http_reader *r, const uint8_t *p, size_t n, size_t piece,
+			  bool stream)
+{
+	struct outcome o = { 0 }, body = { 0 };
 	size_t at = 0, used;
 	int rc;
 
@@ -62,9 +69,19 @@ static struct outcome run(struct http_reader *r, const uint8_t *p, size_t n, siz
 			o.end = rc;
 			break;
 		}
+		if (rc == HTTP_EV_HEAD) {
+			if (stream)
+				http_reader_stream(r);
+		} else if (stream && r->in_body) {
+			/* A broken one must leave the hash of what came before it. */
+			take(&body, &r->request);
+		}
 		if (rc == HTTP_EV_REQUEST) {
 			o.requests++;
 			look(&o, &r->request);
+			take(&body, &r->request);
+			mix(&o, &body.hash, sizeof(body.hash));
+			body.hash = 0;
 			http_reader_next(r);
 		} else if (rc == HTTP_EV_MORE) {
 			assert(used == len);
@@ -78,19 +95,24 @@ static struct outcome run(struct http_reader *r, const uint8_t *p, size_t n, siz
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct http_reader r;
-	struct outcome whole, cut;
+	struct outcome whole, cut, stream;
 	size_t piece;
 
 	if (!size)
 		return 0;
 	piece = data[0] ? data[0] : 1;
 	http_reader_init(&r, BODY_MAX);
-	whole = run(&r, data + 1, size - 1, size);
+	whole = run(&r, data + 1, size - 1, size, false);
 	http_reader_next(&r);
-	cut = run(&r, data + 1, size - 1, piece);
+	cut = run(&r, data + 1, size - 1, piece, false);
+	http_reader_next(&r);
+	stream = run(&r, data + 1, size - 1, piece, true);
 	/* How much of a broken body was looked at may differ; what was read before may not. */
 	assert(whole.requests == cut.requests && whole.hash == cut.hash);
 	assert(!whole.end == !cut.end);
+	assert(stream.requests >= whole.requests);
+	if (whole.end != -413)
+		assert(stream.hash == whole.hash && !stream.end == !whole.end);
 	http_reader_fini(&r);
 	return 0;
 }
