@@ -225,3 +225,12 @@ int cli_parse_duration(const char *s, uint64_t *ms)
 
 	return cli_parse_scaled(s, units, ms);
 }
+
+bool cli_is_name(const char *s)
+{
+	static const char set[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+	size_t n = strlen(s);
+
+	return n && n < 64 && strspn(s, set) == n && *s != '_' && *s != '-';
+}

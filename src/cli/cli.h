@@ -97,16 +97,19 @@ int cli_parse_memory(const char *s, uint64_t *bytes);
 /* "90", "1.5", "90s", "2m", "1h", "250ms" -> milliseconds; a bare number is seconds. */
 int cli_parse_duration(const char *s, uint64_t *ms);
 int cli_parse_uint(const char *s, uint64_t max, uint64_t *out);
+/* Is it a name of a sandbox or namespace: letters, digits, - and _, at most 63 bytes? */
+bool cli_is_name(const char *s);
 
 int cmd_exe(const struct cli_command *cmd, int argc, char **argv);
 int cmd_image(const struct cli_command *cmd, int argc, char **argv);
 int cmd_doctor(const struct cli_command *cmd, int argc, char **argv);
+int cmd_mcp(const struct cli_command *cmd, int argc, char **argv);
 int cmd_server(const struct cli_command *cmd, int argc, char **argv);
 int cmd_supervise(const struct cli_command *cmd, int argc, char **argv);
 int cmd_version(const struct cli_command *cmd, int argc, char **argv);
 int cmd_help(const struct cli_command *cmd, int argc, char **argv);
 int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
 
-extern const struct cli_opt exe_opts[], doctor_opts[], server_opts[], supervise_opts[];
+extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], server_opts[], supervise_opts[];
 
 #endif

@@ -123,15 +123,6 @@ static int server_parse_expire(const char *s, int64_t *out)
 	return -EINVAL;
 }
 
-static bool server_is_name(const char *s)
-{
-	static const char set[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
-	size_t n = strlen(s);
-
-	return n && n < 64 && strspn(s, set) == n && *s != '_' && *s != '-';
-}
-
 static int server_parse_option(struct server_args *a, int opt, const char *v)
 {
 	uint64_t n;
@@ -190,7 +181,7 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 		return 0;
 	case SERVER_NAMESPACE:
 		a->ns = v;
-		if (strcmp(v, "*") && !server_is_name(v))
+		if (strcmp(v, "*") && !cli_is_name(v))
 			return cli_usage(a->cmd, "--namespace is '%s': letters, digits, - and _", v);
 		return 0;
 	case SERVER_FOLLOW:
@@ -443,7 +434,7 @@ static int server_cmd_log(struct server_args *a)
 
 	if (a->n_words < 2)
 		rc = asprintf(&path, "%s/" SERVER_LOG_FILE, a->o.home);
-	else if (!server_is_name(a->words[1]))
+	else if (!cli_is_name(a->words[1]))
 		return cli_usage(a->cmd, "'%s' is no name of a sandbox", a->words[1]);
 	else if (a->o.path)
 		rc = asprintf(&path, "%s/%s/menv/%s/log/supervisor.log", a->o.path,
@@ -520,7 +511,7 @@ static int server_cmd_list(struct server_args *a)
 	while (dir && (d = readdir(dir))) {
 		auto_free char *parent = NULL;
 
-		if (!server_is_name(d->d_name) ||
+		if (!cli_is_name(d->d_name) ||
 		    (a->ns && strcmp(a->ns, "*") && strcmp(a->ns, d->d_name)) ||
 		    asprintf(&parent, "%s/%s/menv", path, d->d_name) < 0)
 			continue;

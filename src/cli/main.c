@@ -58,6 +58,21 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_server,
 	},
 	{
+		.name = "mcp",
+		.args = "[OPTIONS]",
+		.summary = "sandboxes for an agent, as MCP on standard input and output",
+		.details =
+			"For desktop agents, which start it themselves: it speaks the Model "
+			"Context Protocol, one\n"
+			"JSON message a line, and needs no server. Its sandboxes end with it, when "
+			"its input ends\n"
+			"or it is asked to, also if it is killed. Logs go to standard error. For "
+			"agents that take\n"
+			"a URL, see `msb server`, which has the same tools at /mcp.\n",
+		.opts = mcp_opts,
+		.run = cmd_mcp,
+	},
+	{
 		.name = "completion",
 		.args = "bash|zsh|fish",
 		.summary = "print shell completion",

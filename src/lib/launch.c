@@ -230,13 +230,13 @@ int launch_claim(const char *parent, const char *name, int *dirfd, struct err *e
 	return 0;
 }
 
-int launch_detached(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
-		    struct err *e)
+static int launch_claimed(const char *parent, int dirfd, struct sandbox_config *cfg,
+			  struct launch *out, struct err *e)
 {
 	struct launch l = LAUNCH_INIT;
 	int rc;
 
-	cfg->ephemeral = cfg->detached = true;
+	cfg->ephemeral = true;
 	if (asprintf(&l.dir, "%s/%s", parent, cfg->name) < 0) {
 		l.dir = NULL;
 		return err_errno(e, ENOMEM, "sandbox directory");
@@ -247,6 +247,20 @@ int launch_detached(const char *parent, int dirfd, struct sandbox_config *cfg, s
 	}
 	*out = l;
 	return 0;
+}
+
+int launch_detached(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
+		    struct err *e)
+{
+	cfg->detached = true;
+	return launch_claimed(parent, dirfd, cfg, out, e);
+}
+
+int launch_owned(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
+		 struct err *e)
+{
+	cfg->detached = false;
+	return launch_claimed(parent, dirfd, cfg, out, e);
 }
 
 int launch_remove(const char *parent, const char *name)

@@ -62,6 +62,10 @@ int launch_claim(const char *parent, const char *name, int *dirfd, struct err *e
 int launch_detached(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
 		    struct err *e);
 
+/* The same for a sandbox that ends with the owner's connection, as an ephemeral one does. */
+int launch_owned(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
+		 struct err *e);
+
 /* Removes what a dead supervisor left. Return: -EBUSY if it is alive. */
 int launch_remove(const char *parent, const char *name);
 

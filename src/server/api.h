@@ -27,6 +27,7 @@ extern const char api_document[]; /* api/openrpc.json */
 /* Methods as tools of MCP. */
 struct api_tool {
 	const char *name, *method;
+	const char *wrap; /* the member that holds a result which is no object; NULL = it is one */
 };
 extern const struct api_tool api_tools[]; /* ended by name NULL */
 extern const char api_tools_document[]; /* the result of tools/list */

@@ -57,6 +57,22 @@ static void box_tell(struct list *waits, const char *error)
 	}
 }
 
+/* Tells those who wait for its start what is being done. */
+static void box_tell_progress(struct box *b, const char *what)
+{
+	list_for_each (pos, tmp, &b->start_waits) {
+		struct box_wait *w = list_entry(pos, struct box_wait, link);
+
+		if (w->progress)
+			w->progress(w, what);
+	}
+}
+
+static void box_image_progress(struct image_wait *w, const char *what)
+{
+	box_tell_progress(container_of(w, struct box, image_wait), what);
+}
+
 void box_wait_forget(struct box_wait *w)
 {
 	if (w->link.next)
@@ -328,13 +344,16 @@ static int box_launch(struct box *b, const struct image *image, json_t *config, 
 	rc = meta ? file_write_at(dirfd, BOX_META_FILE, meta, strlen(meta), 0600, false, e)
 		  : err_errno(e, ENOMEM, BOX_META_FILE);
 	if (!rc)
-		rc = launch_detached(parent, dirfd, &b->cfg, &l, e);
+		rc = b->server->opt->stdio && !b->server->opt->keep
+			     ? launch_owned(parent, dirfd, &b->cfg, &l, e)
+			     : launch_detached(parent, dirfd, &b->cfg, &l, e);
 	if (rc) {
 		close_fd(&dirfd);
 		launch_remove(parent, b->name);
 		return rc;
 	}
 	b->state = BOX_BOOTING;
+	box_tell_progress(b, "booting");
 	free(l.dir);
 	return box_connect(b, l.fd, l.supervisor, e);
 }
@@ -403,6 +422,7 @@ int box_start(struct server *s, const char *ns, const char *name, json_t *config
 		return JSONRPC_INTERNAL;
 	}
 	b->image_wait.done = box_image_done;
+	b->image_wait.progress = box_image_progress;
 	rc = box_set_config(b, config, e);
 	if (!rc)
 		rc = images_find(&s->images, image_name, &b->image_wait, &image, e);
@@ -515,6 +535,7 @@ static void box_found(void *ctx, const char *name, int dirfd)
 
 	if (strlen(name) >= RPC_NAME_SIZE || !(b = box_create(a->server, a->ns, name)))
 		return;
+	b->adopted = true;
 	if (!box_adopt(b, dirfd, &e)) {
 		log_info("event=sandbox-adopted ns=%s name=%s", b->ns, b->name);
 		return;
@@ -524,7 +545,7 @@ static void box_found(void *ctx, const char *name, int dirfd)
 	box_leave(b);
 }
 
-void box_adopt_all(struct server *s)
+void box_adopt_all(struct server *s, const char *only)
 {
 	struct box_adopter a = { .server = s };
 	DIR *dir = opendir(s->path);
@@ -534,6 +555,7 @@ void box_adopt_all(struct server *s)
 		auto_free char *parent = NULL;
 
 		if (d->d_name[0] == '.' || strlen(d->d_name) >= RPC_NAME_SIZE ||
+		    (only && strcmp(only, d->d_name)) ||
 		    asprintf(&parent, "%s/%s/menv", s->path, d->d_name) < 0)
 			continue;
 		a.ns = d->d_name;

@@ -36,6 +36,8 @@ struct box_wait {
 	struct list link; /* init it, or leave it zero */
 	/* Called once.  @error NULL: it is ready (a start) or gone (a stop). */
 	void (*done)(struct box_wait *w, const char *error);
+	/* What is being done meanwhile (a start); may be NULL. */
+	void (*progress)(struct box_wait *w, const char *what);
 };
 
 /* A request on its way; it is told if the sandbox ends. */
@@ -69,6 +71,7 @@ struct box {
 	struct loop_timer stop_timer;
 	char end_reason[1024];
 	bool end_asked;
+	bool adopted; /* it was there before us */
 
 	struct list start_waits, stop_waits, calls;
 	struct box_metrics metrics;
@@ -95,8 +98,8 @@ void box_wait_forget(struct box_wait *w);
 /* Lets the sandbox run and forgets it, at the end of the server. */
 void box_leave(struct box *b);
 
-/* Finds the sandboxes that an earlier server left running. */
-void box_adopt_all(struct server *s);
+/* Finds the sandboxes that an earlier server left running. @only: of this namespace, or NULL. */
+void box_adopt_all(struct server *s, const char *only);
 
 static inline const char *box_meta(const struct box *b, const char *key)
 {

@@ -159,7 +159,10 @@ void conn_drain_all(struct server *s);
  */
 bool http_api_head(struct conn *c);
 
-/* conn_reply() with what a page of another origin needs to read it. */
+/* What a page of another origin needs to read an answer, as lines for conn_reply(). */
+const char *http_api_headers(struct conn *c, char *to, size_t size);
+
+/* conn_reply() with them. */
 void http_api_reply(struct conn *c, int status, const char *type, const void *body, size_t len);
 
 /* Works on the request; conn_reply() or conn_begin() comes, now or later. */

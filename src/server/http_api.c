@@ -46,13 +46,16 @@ struct api_request {
 /* ---- answers ------------------------------------------------------------------------------ */
 
 /* CORS: pages may call us, as decided by http_api_head(). */
-static const char *api_headers(struct conn *c, char *to, size_t size)
+const char *http_api_headers(struct conn *c, char *to, size_t size)
 {
 	const char *origin = http_header(&c->reader.request, "origin");
 
 	to[0] = '\0';
 	if (origin && strlen(origin) < 256)
-		snprintf(to, size, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n", origin);
+		snprintf(to, size,
+			 "Access-Control-Allow-Origin: %s\r\n"
+			 "Access-Control-Expose-Headers: Mcp-Session-Id\r\nVary: Origin\r\n",
+			 origin);
 	return to;
 }
 
@@ -60,7 +63,7 @@ void http_api_reply(struct conn *c, int status, const char *type, const void *bo
 {
 	char headers[400];
 
-	conn_reply(c, status, type, api_headers(c, headers, sizeof(headers)), body, len, false);
+	conn_reply(c, status, type, http_api_headers(c, headers, sizeof(headers)), body, len, false);
 }
 
 /* An error outside of JSON-RPC: {"error": text, "code": number or null}. */
@@ -73,7 +76,7 @@ static void api_error(struct conn *c, int status, int code, const char *more, co
 	if (code)
 		snprintf(number, sizeof(number), "%d", code);
 	n = snprintf(body, sizeof(body), "{\"error\":\"%s\",\"code\":%s}", text, number);
-	api_headers(c, headers, sizeof(headers));
+	http_api_headers(c, headers, sizeof(headers));
 	snprintf(headers + strlen(headers), sizeof(headers) - strlen(headers), "%s", more);
 	/* Its body is not read: then the connection is of no more use. */
 	conn_reply(c, status, "application/json", headers, body, (size_t)n, q->has_body);
@@ -119,6 +122,7 @@ static bool api_authorized(struct conn *c, struct principal *who)
 		return false;
 	}
 	snprintf(who->ns, sizeof(who->ns), "%s", claims.ns);
+	snprintf(who->key, sizeof(who->key), "%s", claims.id);
 	return true;
 }
 
@@ -258,9 +262,12 @@ static void api_run_mcp(struct conn *c, const struct route *route)
 {
 	struct principal who;
 
-	(void)route;
-	if (api_authorized(c, &who))
-		mcp_request(c, &who);
+	if (!api_authorized(c, &who))
+		return;
+	if (route->method == HTTP_DELETE)
+		mcp_http_delete(c, &who);
+	else
+		mcp_http_post(c, &who);
 }
 
 /* ---- routes ----------------------------------------------------------------------------------- */
@@ -273,6 +280,7 @@ static const struct route api_routes[] = {
 	{ "/api/v1/rpc", HTTP_POST, false, api_run_rpc, NULL },
 	{ "/metrics", HTTP_GET, false, api_run_metrics, NULL },
 	{ "/mcp", HTTP_POST, false, api_run_mcp, NULL },
+	{ "/mcp", HTTP_DELETE, false, api_run_mcp, NULL },
 	/* Some older clients send each method to a path of its own. */
 	{ API_SANDBOX "start", HTTP_POST, false, api_run_rpc, "sandbox.start" },
 	{ API_SANDBOX "stop", HTTP_POST, false, api_run_rpc, "sandbox.stop" },
@@ -282,19 +290,40 @@ static const struct route api_routes[] = {
 	{ NULL },
 };
 
-static const struct route *api_find_route(const char *path)
+/* Return: NULL if there is none; @allow gets the methods of the path, "" = no such path. */
+static const struct route *api_find_route(const struct http_request *q, char *allow, size_t size)
 {
-	for (const struct route *r = api_routes; r->path; r++)
-		if (!strcmp(r->path, path))
+	uint8_t method = q->method == HTTP_HEAD ? HTTP_GET : q->method;
+
+	allow[0] = '\0';
+	for (const struct route *r = api_routes; r->path; r++) {
+		size_t n = strlen(allow);
+
+		if (strcmp(r->path, q->path))
+			continue;
+		if (r->method == method)
 			return r;
+		snprintf(allow + n, size - n, "%s%s", n ? ", " : "",
+			 r->method == HTTP_GET ? "GET, HEAD"
+					       : llhttp_method_name((llhttp_method_t)r->method));
+	}
 	return NULL;
+}
+
+static void api_wrong_method(struct conn *c, const char *allow)
+{
+	char header[100], text[100];
+
+	snprintf(header, sizeof(header), "Allow: %s, OPTIONS\r\n", allow);
+	snprintf(text, sizeof(text), "this path has the methods %s", allow);
+	api_error(c, 405, 0, header, text);
 }
 
 static void api_preflight(struct conn *c)
 {
 	char headers[1024];
 
-	api_headers(c, headers, sizeof(headers));
+	http_api_headers(c, headers, sizeof(headers));
 	snprintf(headers + strlen(headers), sizeof(headers) - strlen(headers),
 		 "Access-Control-Allow-Methods: GET, POST, PUT, DELETE\r\n"
 		 "Access-Control-Allow-Headers: Authorization, Accept, Content-Type, "
@@ -306,36 +335,32 @@ static void api_preflight(struct conn *c)
 bool http_api_head(struct conn *c)
 {
 	const struct http_request *q = &c->reader.request;
-	const struct route *r = api_find_route(q->path);
-	uint8_t method = q->method == HTTP_HEAD ? HTTP_GET : q->method;
+	const struct route *r;
 	struct principal who;
+	char allow[64];
 
 	if (!api_origin_ok(c))
 		return false;
-	if (method == HTTP_OPTIONS) {
+	if (q->method == HTTP_OPTIONS) {
 		api_preflight(c);
 		return false;
 	}
-	if (!r) {
+	r = api_find_route(q, allow, sizeof(allow));
+	if (!r && !allow[0]) {
 		api_error(c, 404, 4001, "", "no such path: the API is at /api/v1/rpc");
 		return false;
 	}
-	if (method != r->method) {
-		bool get = r->method == HTTP_GET;
-
-		api_error(c, 405, 0,
-			  get ? "Allow: GET, HEAD, OPTIONS\r\n" : "Allow: POST, OPTIONS\r\n",
-			  get ? "use GET for this path" : "use POST for this path");
+	if (!r) {
+		api_wrong_method(c, allow);
 		return false;
 	}
-	if (r->open)
-		return true;
-	return api_authorized(c, &who);
+	return r->open || api_authorized(c, &who);
 }
 
 void http_api_request(struct conn *c)
 {
-	const struct route *r = api_find_route(c->reader.request.path);
+	char allow[64];
+	const struct route *r = api_find_route(&c->reader.request, allow, sizeof(allow));
 
 	r->run(c, r);
 }

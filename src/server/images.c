@@ -2,9 +2,9 @@
 #include "server/images.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,7 +13,7 @@
 #include "sys/child.h"
 #include "sys/parts.h"
 
-#define IMAGES_ERROR_TAIL 600u /* of what msb-image said, for the client */
+#define IMAGES_LINE_MAX 600u /* of a line of msb-image, for the client */
 
 /* One recipe being made. */
 struct image_job {
@@ -22,7 +22,10 @@ struct image_job {
 	struct list waits;
 	struct child child;
 	struct loop_watch watch;
-	int output_fd; /* memory file with what it prints */
+	struct loop_watch output_watch;
+	int output_fd; /* what it prints */
+	char line[IMAGES_LINE_MAX], last[IMAGES_LINE_MAX]; /* that is read, and the one before */
+	size_t line_len;
 	char *recipe;
 };
 
@@ -37,6 +40,7 @@ static void image_job_destroy(struct image_job *j)
 {
 	list_remove(&j->link);
 	loop_watch_remove(&j->watch);
+	loop_watch_remove(&j->output_watch);
 	child_kill(&j->child);
 	close_fd(&j->output_fd);
 	free(j->recipe);
@@ -49,36 +53,61 @@ void images_fini(struct images *im)
 		image_job_destroy(list_entry(pos, struct image_job, link));
 }
 
-/* The last line that it printed. */
-static void image_job_last_words(struct image_job *j, char *to, size_t size)
+/* A line is complete; what it says is what is being done, or, at the end, what went wrong. */
+static void image_job_line(struct image_job *j)
 {
-	off_t end = lseek(j->output_fd, 0, SEEK_END);
-	off_t from = end > (off_t)size - 1 ? end - (off_t)size + 1 : 0;
-	ssize_t n = pread(j->output_fd, to, size - 1, from);
-	char *nl;
+	j->line[j->line_len] = '\0';
+	if (!j->line_len)
+		return;
+	memcpy(j->last, j->line, j->line_len + 1);
+	j->line_len = 0;
+	/* Who is told may not wait any more after it; nobody else goes. */
+	list_for_each (pos, tmp, &j->waits) {
+		struct image_wait *w = list_entry(pos, struct image_wait, link);
 
-	to[n > 0 ? n : 0] = '\0';
-	while (n > 0 && to[n - 1] == '\n')
-		to[--n] = '\0';
-	nl = strrchr(to, '\n');
-	if (nl)
-		memmove(to, nl + 1, strlen(nl));
+		if (w->progress)
+			w->progress(w, j->last);
+	}
+}
+
+/* Takes what it printed. Return: was there something? */
+static bool image_job_read(struct image_job *j)
+{
+	char text[1024];
+	ssize_t n = read(j->output_fd, text, sizeof(text));
+
+	if (n <= 0 && (n == 0 || errno != EAGAIN))
+		loop_watch_remove(&j->output_watch);
+	for (ssize_t i = 0; i < n; i++) {
+		if (text[i] == '\n')
+			image_job_line(j);
+		else if (j->line_len < sizeof(j->line) - 1) /* of a longer one, the beginning */
+			j->line[j->line_len++] = text[i];
+	}
+	return n > 0;
+}
+
+static void image_job_output(struct loop_watch *w, uint32_t events)
+{
+	(void)events;
+	image_job_read(container_of(w, struct image_job, output_watch));
 }
 
 static void image_job_done(struct loop_watch *w, uint32_t events)
 {
 	struct image_job *j = container_of(w, struct image_job, watch);
-	char words[IMAGES_ERROR_TAIL] = "";
 	struct err e = ERR_INIT;
 	int status = 0;
 
 	(void)events;
 	loop_watch_remove(w);
 	child_reap(&j->child, &status);
+	while (image_job_read(j))
+		;
+	image_job_line(j);
 	if (status) {
-		image_job_last_words(j, words, sizeof(words));
 		err_set(&e, EIO, "the image could not be put together from the recipe %s: %s",
-			strrchr(j->recipe, '/') ? strrchr(j->recipe, '/') + 1 : j->recipe, words);
+			strrchr(j->recipe, '/') ? strrchr(j->recipe, '/') + 1 : j->recipe, j->last);
 	}
 	log_info("event=image-built recipe=%s status=%d", j->recipe, status);
 	while (!list_empty(&j->waits)) {
@@ -94,15 +123,18 @@ static void image_job_done(struct loop_watch *w, uint32_t events)
 static int image_job_spawn(struct image_job *j, struct err *e)
 {
 	auto_free char *program = NULL;
-	int rc = parts_path("msb-image", &program, e);
+	auto_close int theirs = -1;
+	int rc = parts_path("msb-image", &program, e), p[2];
 
 	if (rc)
 		return rc;
-	j->output_fd = memfd_create("msb-image", MFD_CLOEXEC);
-	if (j->output_fd < 0)
-		return err_errno(e, errno, "memfd_create");
-	char *argv[] = { (char *)"msb-image", (char *)"build", (char *)"--quiet", j->recipe, NULL };
-	const struct child_fd fds[] = { { j->output_fd, STDERR_FILENO } };
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	j->output_fd = p[0];
+	theirs = p[1];
+	fcntl(j->output_fd, F_SETFL, O_NONBLOCK);
+	char *argv[] = { (char *)"msb-image", (char *)"build", j->recipe, NULL };
+	const struct child_fd fds[] = { { theirs, STDERR_FILENO } };
 	const struct child_spec spec = {
 		.path = program,
 		.argv = argv,
@@ -116,6 +148,8 @@ static int image_job_spawn(struct image_job *j, struct err *e)
 	if (rc)
 		return rc;
 	rc = loop_watch_add(j->images->loop, &j->watch, j->child.pidfd, EPOLLIN);
+	if (!rc)
+		rc = loop_watch_add(j->images->loop, &j->output_watch, j->output_fd, EPOLLIN);
 	return rc ? err_errno(e, -rc, "watch msb-image") : 0;
 }
 
@@ -136,6 +170,7 @@ static int image_job_join(struct images *im, const char *recipe, struct image_wa
 		j->child = (struct child)CHILD_INIT;
 		list_init(&j->waits);
 		loop_watch_init(&j->watch, image_job_done);
+		loop_watch_init(&j->output_watch, image_job_output);
 		list_append(&im->jobs, &j->link);
 		j->recipe = strdup(recipe);
 		rc = j->recipe ? image_job_spawn(j, e) : err_errno(e, ENOMEM, "image");

@@ -21,6 +21,8 @@ struct image_wait {
 	struct list link;
 	/* Called once; @e is NULL if the image can now be found. */
 	void (*done)(struct image_wait *w, const struct err *e);
+	/* What is being done meanwhile; may be NULL. */
+	void (*progress)(struct image_wait *w, const char *what);
 };
 
 void images_init(struct images *im, struct loop *l, const char *home);

@@ -70,14 +70,23 @@ struct server {
 	unsigned n_boxes;
 	struct images images;
 
+	struct list mcp_sessions; /* the longest unused one first */
+	unsigned n_mcp_sessions;
+	struct loop_timer mcp_timer;
+	struct mcp_stdio *stdio; /* NULL = over HTTP */
+
 	struct list corpses;
 	struct loop_timer bury_timer, stop_timer;
-	bool stopping, fast; /* fast: asked a second time */
+	bool stopping;
+	bool asked, fast; /* by a signal; fast: by a second one */
 	uint64_t started_ns;
 	struct server_counters count;
 };
 
 void server_bury(struct server *s, struct corpse *c, void (*fn)(struct corpse *));
+
+/* The server is to end, as if a first signal had asked for it. */
+void server_end(struct server *s);
 
 /* Something ended: if the server is to end, is this the time? */
 void server_check_end(struct server *s);

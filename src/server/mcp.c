@@ -2,283 +2,389 @@
 #include "server/mcp.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "codec/utf8.h"
 #include "server/api.h"
 
-struct mcp {
-	struct conn *conn; /* NULL = gone */
-	struct server *server;
-	struct principal who;
-	struct jsonrpc_message msg;
-	struct jsonrpc_call current;
-	struct rpc_call call; /* of tools/call */
-	struct corpse corpse;
-};
+#define MCP_REASON_MAX 200 /* of what a client says about itself, in the log */
 
-/* Newest first. */
-static const char *const mcp_versions[] = { "2025-06-18", "2025-03-26", "2024-11-05", NULL };
-
-static void mcp_free(struct corpse *c)
+void mcp_peer_init(struct mcp_peer *p, struct server *s, const struct principal *who,
+		   enum mcp_version version)
 {
-	struct mcp *m = container_of(c, struct mcp, corpse);
-
-	rpc_call_fini(&m->call);
-	jsonrpc_message_fini(&m->msg);
-	free(m);
-}
-
-static void mcp_cancel(struct conn *c)
-{
-	struct mcp *m = c->state;
-
-	m->conn = NULL;
-	rpc_cancel(&m->call);
-	server_bury(m->server, &m->corpse, mcp_free);
+	*p = (struct mcp_peer){ .server = s, .who = *who, .version = version };
+	list_init(&p->exchanges);
 }
 
 /* ---- answers ------------------------------------------------------------------------ */
 
-/* @answer is taken over; NULL with status 202: nothing to say. */
-static void mcp_answer(struct mcp *m, int status, json_t *answer)
+json_t *mcp_error(int code, const char *message, json_t *id)
 {
-	char *body = answer ? json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
-	struct conn *c = m->conn;
-
-	json_decref(answer);
-	if (c && !body && status != 202)
-		http_api_reply(c, 503, "application/json", "{}", 2);
-	else if (c)
-		http_api_reply(c, status, "application/json", body, body ? strlen(body) : 0);
-	free(body);
-	m->conn = NULL;
-	server_bury(m->server, &m->corpse, mcp_free);
-}
-
-static void mcp_result(struct mcp *m, json_t *result)
-{
-	mcp_answer(m, 200, jsonrpc_result(result, m->current.id));
-}
-
-static void mcp_error(struct mcp *m, int status, int code, const char *message)
-{
-	json_t *id = m->current.id ? m->current.id : json_null(), *answer;
+	json_t *null = json_null(), *answer = NULL;
 	struct buf clean = BUF_INIT;
 
-	/* It may quote the client, and be cut in the middle of a character. */
-	if (utf8_clean(&clean, message, strlen(message) + 1))
-		answer = NULL;
-	else
-		answer = jsonrpc_error(code, (const char *)buf_data(&clean), NULL, id);
+	/* It may be cut in the middle of a character. */
+	if (!utf8_clean(&clean, message, strlen(message) + 1))
+		answer = jsonrpc_error(code, (const char *)buf_data(&clean), NULL, id ? id : null);
 	buf_fini(&clean);
-	mcp_answer(m, status, answer);
+	return answer;
+}
+
+/* The answer to the current request; NULL: memory is out. */
+static void mcp_answer(struct mcp_exchange *x, json_t *answer)
+{
+	if (!answer)
+		x->status = 503;
+	else if (x->msg.batch)
+		json_array_append_new(x->answers, answer);
+	else
+		x->answers = answer;
+}
+
+static void mcp_result(struct mcp_exchange *x, json_t *result)
+{
+	mcp_answer(x, jsonrpc_result(result, x->current.call.id));
+}
+
+static void mcp_fail(struct mcp_exchange *x, int status, int code, const char *message)
+{
+	x->status = status;
+	mcp_answer(x, mcp_error(code, message, x->current.call.id));
 }
 
 /* ---- methods ------------------------------------------------------------------------- */
 
-static bool mcp_version_known(const char *v)
+static void mcp_initialize(struct mcp_exchange *x)
 {
-	for (const char *const *k = mcp_versions; v && *k; k++)
-		if (!strcmp(*k, v))
-			return true;
+	const json_t *params = x->current.call.params;
+	const json_t *asked = json_object_get(params, "protocolVersion");
+	struct mcp_peer *p = x->peer;
+	enum mcp_version v = mcp_version_parse(json_string_value(asked));
+	bool titled;
+
+	if (x->msg.batch || p->initialized) {
+		mcp_fail(x, 400, JSONRPC_INVALID,
+			 p->initialized ? "Invalid request: this session is initialized already"
+					: "Invalid request: initialize may not be in a batch");
+		return;
+	}
+	if (asked && !json_is_string(asked)) {
+		mcp_fail(x, 200, JSONRPC_BAD_PARAMS,
+			 "Invalid params: protocolVersion must be a string");
+		return;
+	}
+	p->version = v ? v : MCP_NEWEST;
+	p->initialized = x->opened = true;
+	titled = p->version >= MCP_2025_06_18;
+	mcp_result(x,
+		   json_pack("{s:s, s:{s:{s:b}, s:{s:b}}, s:{s:s, s:s, s:s*}, s:s}",
+			     "protocolVersion", mcp_version_text(p->version), "capabilities",
+			     "tools", "listChanged", 0, "prompts", "listChanged", 0, "serverInfo",
+			     "name", "microsandbox-server", "version", MSB_VERSION, "title",
+			     titled ? "microsandbox" : NULL, "instructions",
+			     "Sandboxes are small virtual machines for code that nobody has "
+			     "checked. Start one first (sandbox_start, with an image such as "
+			     "microsandbox/python), run code or programs in it, and stop it when "
+			     "done: nothing of it is kept. Code keeps its variables from call "
+			     "to call."));
+}
+
+/* There is one page; whoever asks for another made it up. */
+static bool mcp_cursor_ok(struct mcp_exchange *x)
+{
+	const json_t *cursor = json_object_get(x->current.call.params, "cursor");
+
+	if (!cursor || json_is_null(cursor))
+		return true;
+	mcp_fail(x, 200, JSONRPC_BAD_PARAMS, "Invalid params: there is no such cursor");
 	return false;
 }
 
-static void mcp_initialize(struct mcp *m)
+static void mcp_list_tools(struct mcp_exchange *x)
 {
-	const char *asked = rpc_string(m->current.params, "protocolVersion");
-
-	mcp_result(m,
-		   json_pack("{s:s, s:{s:{s:b}, s:{s:b}}, s:{s:s, s:s}, s:s}", "protocolVersion",
-			     mcp_version_known(asked) ? asked : mcp_versions[0], "capabilities",
-			     "tools", "listChanged", 0, "prompts", "listChanged", 0, "serverInfo",
-			     "name", "microsandbox-server", "version", MSB_VERSION, "instructions",
-			     "Start a sandbox first (sandbox_start with an image such as "
-			     "microsandbox/python), run code or commands in it, and stop it when "
-			     "done. Code keeps its variables from call to call."));
+	if (mcp_cursor_ok(x))
+		mcp_result(x, mcp_tools_list(x->peer));
 }
 
-static void mcp_tools_list(struct mcp *m)
+static void mcp_list_prompts(struct mcp_exchange *x)
 {
-	mcp_result(m, json_loads(api_tools_document, 0, NULL));
+	if (mcp_cursor_ok(x))
+		mcp_result(x, mcp_prompts_list(x->peer));
 }
 
-/* What a tool says, as text for the model; results that are objects also as they are. */
+static void mcp_get_prompt(struct mcp_exchange *x)
+{
+	const char *reason = NULL;
+	json_t *result = mcp_prompts_get(x->current.call.params, &reason);
+
+	if (!result && reason)
+		mcp_fail(x, 200, JSONRPC_BAD_PARAMS, reason);
+	else
+		mcp_result(x, result);
+}
+
+static void mcp_ping(struct mcp_exchange *x)
+{
+	mcp_result(x, json_object());
+}
+
+/* ---- calls of tools --------------------------------------------------------------------- */
+
+static void mcp_step(struct mcp_exchange *x);
+
+/* Tells how far it is, if that was wanted: the seconds so far, which always increase. */
+static void mcp_tell(struct mcp_exchange *x, const char *what)
+{
+	double s = (double)((loop_now_ns() - x->since_ns) / 1000000) / 1000;
+	struct buf clean = BUF_INIT;
+	json_t *message;
+
+	if (!x->current.token)
+		return;
+	x->told = s > x->told ? s : x->told + 0.001;
+	if (utf8_clean(&clean, what, strlen(what) + 1))
+		return;
+	message = json_pack("{s:s, s:s, s:{s:O, s:f, s:s*}}", "jsonrpc", "2.0", "method",
+			    "notifications/progress", "params", "progressToken", x->current.token,
+			    "progress", x->told, "message",
+			    x->peer->version == MCP_2024_11_05 ? NULL
+							       : (const char *)buf_data(&clean));
+	buf_fini(&clean);
+	if (message)
+		x->ops->notify(x, message);
+}
+
+static void mcp_tool_progress(struct rpc_call *call, const char *what)
+{
+	mcp_tell(container_of(call, struct mcp_exchange, call), what);
+}
+
+static void mcp_beat(struct loop_timer *t)
+{
+	struct mcp_exchange *x = container_of(t, struct mcp_exchange, beat);
+	char line[80];
+
+	loop_timer_set(x->peer->server->loop, t, MCP_BEAT_MS);
+	snprintf(line, sizeof(line), "%s: running for %.0f s", x->tool->name,
+		 (double)(loop_now_ns() - x->since_ns) / 1e9);
+	mcp_tell(x, line);
+	/* Telling may have ended it: then the timer was cancelled, too. */
+	if (!x->ended && x->ops->beat)
+		x->ops->beat(x);
+}
+
+static void mcp_tool_ended(struct mcp_exchange *x)
+{
+	x->running = false;
+	loop_timer_cancel(&x->beat);
+	rpc_call_fini(&x->call);
+	if (!x->looping)
+		mcp_step(x);
+}
+
 static void mcp_tool_done(struct rpc_call *call)
 {
-	struct mcp *m = container_of(call, struct mcp, call);
-	json_t *said = call->result ? call->result : call->data, *result;
-	char *text = NULL;
-	char line[sizeof(call->message) + 16];
+	struct mcp_exchange *x = container_of(call, struct mcp_exchange, call);
 
-	if (!m->conn)
+	if (x->ended)
 		return;
-	m->conn->cancel = NULL;
-	if (call->result)
-		text = json_dumps(said, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
-	snprintf(line, sizeof(line), "Error: %s", call->message);
-	result = json_pack("{s:[{s:s, s:s}], s:b}", "content", "type", "text", "text",
-			   text ? text : line, "isError", !call->result);
-	free(text);
-	/* An error's data has, for example, what a command printed before its time was up. */
-	if (result && json_is_object(said) && json_object_size(said) > (call->result ? 0 : 1))
-		json_object_set(result, "structuredContent", said);
-	mcp_result(m, result);
+	mcp_result(x, mcp_tool_result(x->peer, x->tool, call));
+	mcp_tool_ended(x);
 }
 
-static void mcp_tools_call(struct mcp *m)
+static void mcp_call_tool(struct mcp_exchange *x)
 {
-	const char *name = rpc_string(m->current.params, "name");
-	json_t *args = json_object_get(m->current.params, "arguments");
-	const struct api_tool *t = api_tools;
+	const json_t *params = x->current.call.params;
+	json_t *args = json_object_get(params, "arguments");
+	const char *name = rpc_string(params, "name");
 	char message[160];
 
-	while (t->name && (!name || strcmp(t->name, name)))
-		t++;
-	if (!t->name) {
+	x->tool = name ? mcp_tool_find(name) : NULL;
+	if (!x->tool) {
 		snprintf(message, sizeof(message), "Unknown tool: %.64s", name ? name : "");
-		mcp_error(m, 200, JSONRPC_BAD_PARAMS,
-			  name ? message : "Invalid params: name is missing");
+		mcp_fail(x, 200, JSONRPC_BAD_PARAMS,
+			 name ? message : "Invalid params: name is missing");
 		return;
 	}
 	if (args && !json_is_object(args) && !json_is_null(args)) {
-		mcp_error(m, 200, JSONRPC_BAD_PARAMS, "Invalid params: arguments must be an object");
+		mcp_fail(x, 200, JSONRPC_BAD_PARAMS, "Invalid params: arguments must be an object");
 		return;
 	}
-	m->call = (struct rpc_call){
-		.server = m->server,
-		.who = m->who,
+	x->call = (struct rpc_call){
+		.server = x->peer->server,
+		.who = x->peer->who,
 		.params = json_is_object(args) ? args : NULL,
 		.done = mcp_tool_done,
+		.progress = mcp_tool_progress,
 	};
-	rpc_start(&m->call, t->method);
+	x->running = true;
+	x->since_ns = loop_now_ns();
+	x->told = 0;
+	loop_timer_set(x->call.server->loop, &x->beat, MCP_BEAT_FIRST_MS);
+	rpc_start(&x->call, x->tool->method);
 }
 
-struct mcp_prompt {
-	const char *name, *description, *language, *image;
-};
+/* ---- notifications -------------------------------------------------------------------------- */
 
-static const struct mcp_prompt mcp_prompts[] = {
-	{ "create_python_sandbox", "Create a sandbox for Python", "Python", "microsandbox/python" },
-	{ "create_node_sandbox", "Create a sandbox for Node.js", "Node.js", "microsandbox/node" },
-	{ NULL },
-};
-
-static void mcp_prompts_list(struct mcp *m)
+static struct mcp_exchange *mcp_find_call(const struct mcp_peer *p, const json_t *id)
 {
-	json_t *all = json_array();
+	list_for_each (pos, tmp, &p->exchanges) {
+		struct mcp_exchange *x = list_entry(pos, struct mcp_exchange, link);
 
-	for (const struct mcp_prompt *p = mcp_prompts; p->name; p++)
-		json_array_append_new(all,
-				      json_pack("{s:s, s:s, s:[{s:s, s:s, s:b}]}", "name", p->name,
-						"description", p->description, "arguments", "name",
-						"sandbox_name", "description",
-						"Name of the sandbox", "required", 1));
-	mcp_result(m, json_pack("{s:o}", "prompts", all));
-}
-
-static void mcp_prompts_get(struct mcp *m)
-{
-	const char *name = rpc_string(m->current.params, "name");
-	const char *sandbox =
-		rpc_string(json_object_get(m->current.params, "arguments"), "sandbox_name");
-	const struct mcp_prompt *p = mcp_prompts;
-	json_t *text;
-
-	while (p->name && (!name || strcmp(p->name, name)))
-		p++;
-	if (!p->name || !sandbox) {
-		mcp_error(m, 200, JSONRPC_BAD_PARAMS,
-			  p->name ? "Invalid params: arguments.sandbox_name is missing"
-				  : "Invalid params: there is no prompt of this name");
-		return;
+		if (x->running && json_equal(x->current.call.id, id))
+			return x;
 	}
-	text = json_sprintf(
-		"Create a %s sandbox named '%s': use sandbox_start with the image %s, "
-		"512 MiB of memory and 1 CPU. Then run code in it with sandbox_run_code.",
-		p->language, sandbox, p->image);
-	mcp_result(m,
-		   json_pack("{s:s, s:[{s:s, s:{s:s, s:o}}]}", "description", p->description,
-			     "messages", "role", "user", "content", "type", "text", "text", text));
+	return NULL;
 }
 
-static void mcp_ping(struct mcp *m)
+/* A call that has ended, or never was, may be named as well: messages cross on their way. */
+static void mcp_cancelled(struct mcp_exchange *by)
 {
-	mcp_result(m, json_object());
+	const json_t *params = by->current.call.params;
+	const json_t *id = json_object_get(params, "requestId");
+	struct mcp_exchange *x = id ? mcp_find_call(by->peer, id) : NULL;
+	const char *reason = rpc_string(params, "reason");
+
+	if (!x)
+		return;
+	log_info("event=mcp-cancelled ns=%s tool=%s reason=\"%.*s\"", x->peer->who.ns,
+		 x->tool->name, MCP_REASON_MAX, reason ? reason : "");
+	rpc_cancel(&x->call);
+	mcp_tool_ended(x);
 }
+
+/* ---- an exchange ------------------------------------------------------------------------------ */
 
 static const struct {
 	const char *name;
-	void (*run)(struct mcp *m);
+	void (*run)(struct mcp_exchange *x);
 } mcp_methods[] = {
 	{ "initialize", mcp_initialize },     { "ping", mcp_ping },
-	{ "tools/list", mcp_tools_list },     { "tools/call", mcp_tools_call },
-	{ "prompts/list", mcp_prompts_list }, { "prompts/get", mcp_prompts_get },
+	{ "tools/list", mcp_list_tools },     { "tools/call", mcp_call_tool },
+	{ "prompts/list", mcp_list_prompts }, { "prompts/get", mcp_get_prompt },
 };
 
-static void mcp_dispatch(struct mcp *m)
+static void mcp_dispatch(struct mcp_exchange *x)
 {
+	const char *method = x->current.call.method;
 	char message[128];
 
+	if (mcp_find_call(x->peer, x->current.call.id)) {
+		mcp_fail(x, 400, JSONRPC_INVALID,
+			 "Invalid request: a request with this id is being worked on");
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(mcp_methods); i++)
-		if (!strcmp(mcp_methods[i].name, m->current.method)) {
-			mcp_methods[i].run(m);
+		if (!strcmp(mcp_methods[i].name, method)) {
+			mcp_methods[i].run(x);
 			return;
 		}
-	snprintf(message, sizeof(message), "Method not found: %.64s", m->current.method);
-	mcp_error(m, 200, JSONRPC_NO_METHOD, message);
+	snprintf(message, sizeof(message), "Method not found: %.64s", method);
+	mcp_fail(x, 200, JSONRPC_NO_METHOD, message);
 }
 
-/* An answer of the client's, which we never asked for. */
-static bool mcp_is_response(const struct mcp *m)
+static void mcp_one(struct mcp_exchange *x)
 {
-	return !json_object_get(m->msg.root, "method") &&
-	       (json_object_get(m->msg.root, "result") || json_object_get(m->msg.root, "error"));
+	mcp_message_at(&x->msg, x->next++, &x->current);
+	switch (x->current.kind) {
+	case MCP_REQUEST:
+		mcp_dispatch(x);
+		return;
+	case MCP_NOTIFICATION:
+		if (!strcmp(x->current.call.method, "notifications/cancelled"))
+			mcp_cancelled(x);
+		return;
+	case MCP_RESPONSE: /* to something that we never asked */
+		return;
+	case MCP_INVALID:
+		x->peer->server->count.bad_requests++;
+		mcp_fail(x, 400, x->current.call.error, x->current.call.reason);
+		return;
+	}
 }
 
-void mcp_request(struct conn *c, const struct principal *who)
+static void mcp_end(struct mcp_exchange *x)
 {
-	const char *version = http_header(&c->reader.request, "mcp-protocol-version");
-	struct buf *body = &c->reader.request.body;
-	struct mcp *m = calloc(1, sizeof(*m));
+	json_t *answer = x->answers;
+
+	x->answers = NULL;
+	x->ended = true;
+	list_remove(&x->link);
+	if (x->msg.batch) {
+		x->status = 200;
+		if (!json_array_size(answer)) {
+			json_decref(answer);
+			answer = NULL;
+		}
+	}
+	if (!answer && x->status == 200)
+		x->status = 202;
+	x->ops->done(x, x->status, answer);
+}
+
+static void mcp_step(struct mcp_exchange *x)
+{
+	x->looping = true;
+	while (!x->running && x->next < x->msg.n)
+		mcp_one(x);
+	x->looping = false;
+	if (!x->running)
+		mcp_end(x);
+}
+
+void mcp_exchange_start(struct mcp_exchange *x, struct mcp_peer *p,
+			const struct mcp_exchange_ops *ops, const char *text, size_t len)
+{
 	char reason[256];
 	int code;
 
-	if (!m) {
-		http_api_reply(c, 503, "application/json", "{}", 2);
-		return;
+	*x = (struct mcp_exchange){ .ops = ops, .peer = p, .status = 200 };
+	list_append(&p->exchanges, &x->link);
+	loop_timer_init(&x->beat, mcp_beat);
+	code = jsonrpc_parse(text, len, &x->msg, reason, sizeof(reason));
+	if (!code && x->msg.batch && !mcp_version_batches(p->version)) {
+		code = JSONRPC_INVALID;
+		snprintf(reason, sizeof(reason),
+			 "Invalid request: this version of MCP has no batches: send one message");
 	}
-	m->conn = c;
-	m->server = c->server;
-	m->who = *who;
-	c->state = m;
-	c->cancel = mcp_cancel;
-	code = jsonrpc_parse((const char *)buf_data(body), buf_len(body), &m->msg, reason,
-			     sizeof(reason));
 	if (code) {
-		mcp_error(m, 400, code, reason);
+		p->server->count.bad_requests++;
+		x->msg.batch = false;
+		mcp_fail(x, 400, code, reason);
+		mcp_end(x);
 		return;
 	}
-	if (version && !mcp_version_known(version)) {
-		mcp_error(m, 400, JSONRPC_INVALID, "this MCP-Protocol-Version is not spoken here");
+	if (x->msg.batch)
+		x->answers = json_array();
+	mcp_step(x);
+}
+
+void mcp_exchange_cancel(struct mcp_exchange *x)
+{
+	if (x->ended)
 		return;
-	}
-	if (m->msg.batch) {
-		mcp_error(m, 400, JSONRPC_INVALID, "MCP has no batches: send one message");
+	x->ended = true;
+	list_remove(&x->link);
+	loop_timer_cancel(&x->beat);
+	if (x->running)
+		rpc_cancel(&x->call);
+	x->running = false;
+}
+
+void mcp_exchange_abort(struct mcp_exchange *x, int status, const char *message)
+{
+	if (x->ended)
 		return;
-	}
-	if (mcp_is_response(m)) {
-		mcp_answer(m, 202, NULL);
-		return;
-	}
-	jsonrpc_call_at(&m->msg, 0, &m->current);
-	if (m->current.error)
-		mcp_error(m, 400, m->current.error, m->current.reason);
-	else if (!m->current.id) /* a notification */
-		mcp_answer(m, 202, NULL);
-	else
-		mcp_dispatch(m);
+	mcp_exchange_cancel(x);
+	x->ops->done(x, status, mcp_error(RPC_NOT_FOUND, message, x->current.call.id));
+}
+
+void mcp_exchange_fini(struct mcp_exchange *x)
+{
+	json_decref(x->answers);
+	x->answers = NULL;
+	rpc_call_fini(&x->call);
+	jsonrpc_message_fini(&x->msg);
 }

@@ -71,6 +71,11 @@ static struct life_wait *life_wait(struct rpc_call *c, void (*done)(struct box_w
 
 static void start_try(struct life_wait *w);
 
+static void start_progress(struct box_wait *bw, const char *what)
+{
+	rpc_progress(container_of(bw, struct life_wait, wait)->call, what);
+}
+
 static void start_done(struct box_wait *bw, const char *error)
 {
 	struct life_wait *w = container_of(bw, struct life_wait, wait);
@@ -114,7 +119,14 @@ static void start_try(struct life_wait *w)
 		return;
 	}
 	w->wait.done = start_done;
+	w->wait.progress = start_progress;
+	if (b->state == BOX_READY) {
+		box_wait_ready(b, &w->wait);
+		return;
+	}
 	box_wait_ready(b, &w->wait);
+	/* Last: who is told may turn out to be gone. */
+	rpc_progress(c, b->state == BOX_PREPARING ? "its image is being put together" : "booting");
 }
 
 void method_sandbox_start(struct rpc_call *c)

@@ -85,6 +85,12 @@ void rpc_call_fini(struct rpc_call *c)
 	c->result = c->data = NULL;
 }
 
+void rpc_progress(struct rpc_call *c, const char *what)
+{
+	if (c->progress && !c->answered)
+		c->progress(c, what);
+}
+
 void rpc_cancel(struct rpc_call *c)
 {
 	if (c->cancel)

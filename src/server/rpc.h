@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "codec/jsonrpc.h"
+#include "codec/token.h"
 
 struct server;
 
@@ -33,6 +34,7 @@ enum rpc_code {
 /* Who asks. */
 struct principal {
 	char ns[RPC_NAME_SIZE]; /* the only namespace, or "*" */
+	char key[TOKEN_ID_SIZE]; /* the id of the key, "" = none was needed */
 };
 
 struct rpc_call {
@@ -42,6 +44,8 @@ struct rpc_call {
 	char ns[RPC_NAME_SIZE]; /* the namespace asked for: a name, or "*" */
 	void (*cancel)(struct rpc_call *c); /* set by the handler */
 	void *state; /* the handler's */
+	/* What is being done, for whoever waits; may be NULL. The handler uses rpc_progress(). */
+	void (*progress)(struct rpc_call *c, const char *what);
 
 	/* The answer, for whoever made the call. */
 	void (*done)(struct rpc_call *c);
@@ -67,6 +71,9 @@ void rpc_reply(struct rpc_call *c, json_t *result);
 void rpc_fail_data(struct rpc_call *c, int code, json_t *data, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 #define rpc_fail(c, code, ...) rpc_fail_data(c, code, NULL, __VA_ARGS__)
+
+/* Tells whoever waits for the answer what is being done, if they want to know. */
+void rpc_progress(struct rpc_call *c, const char *what);
 
 /* Parameters; the schema was checked. */
 const char *rpc_string(const json_t *o, const char *key); /* NULL if absent or null */

@@ -38,6 +38,7 @@
 #include "base/mem.h"
 #include "server/box.h"
 #include "server/conn.h"
+#include "server/mcp.h"
 #include "server/tls.h"
 #include "sys/signals.h"
 
@@ -277,10 +278,24 @@ static int server_listen_unix(struct server *s, struct err *e)
 
 /* ---- the end ------------------------------------------------------------------------------------- */
 
+/* Does the sandbox end with us? */
+static bool server_owns(const struct server *s, const struct box *b)
+{
+	return !s->opt->keep && !(s->opt->stdio && b->adopted);
+}
+
+static bool server_waits(const struct server *s)
+{
+	list_for_each (pos, tmp, &s->boxes)
+		if (server_owns(s, list_entry(pos, struct box, link)))
+			return true;
+	return false;
+}
+
 void server_check_end(struct server *s)
 {
 	if (s->stopping &&
-	    (s->fast || (list_empty(&s->conns) && (s->opt->keep || list_empty(&s->boxes)))))
+	    (s->fast || (list_empty(&s->conns) && mcp_stdio_idle(s->stdio) && !server_waits(s))))
 		loop_stop(s->loop, 0);
 }
 
@@ -293,13 +308,10 @@ static void server_stop_timeout(struct loop_timer *t)
 	server_check_end(s);
 }
 
-static void server_begin_end(struct server *s)
+void server_end(struct server *s)
 {
-	s->fast = s->stopping;
-	if (s->stopping) {
-		server_check_end(s);
+	if (s->stopping)
 		return;
-	}
 	s->stopping = true;
 	systemd_notify("STOPPING=1");
 	log_info("event=stop sandboxes=%u connections=%u keep=%d", s->n_boxes, s->n_conns,
@@ -309,9 +321,13 @@ static void server_begin_end(struct server *s)
 		close_fd(&s->listeners[i].fd);
 	}
 	conn_drain_all(s);
-	if (!s->opt->keep)
-		list_for_each (pos, tmp, &s->boxes)
-			box_stop(list_entry(pos, struct box, link), NULL);
+	mcp_stdio_end(s->stdio);
+	list_for_each (pos, tmp, &s->boxes) {
+		struct box *b = list_entry(pos, struct box, link);
+
+		if (server_owns(s, b))
+			box_stop(b, NULL);
+	}
 	loop_timer_set(s->loop, &s->stop_timer, SERVER_STOP_MS);
 	server_check_end(s);
 }
@@ -321,8 +337,12 @@ static void server_signal(struct loop_watch *w, uint32_t events)
 	struct server *s = container_of(w, struct server, signal_watch);
 
 	(void)events;
-	while (signals_next(s->signal_fd))
-		server_begin_end(s);
+	while (signals_next(s->signal_fd)) {
+		s->fast = s->asked;
+		s->asked = true;
+		server_end(s);
+	}
+	server_check_end(s);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -333,6 +353,7 @@ static void server_init(struct server *s, const struct server_options *opt)
 	list_init(&s->conns);
 	list_init(&s->boxes);
 	list_init(&s->corpses);
+	mcp_sessions_init(s);
 	loop_timer_init(&s->bury_timer, server_bury_now);
 	loop_timer_init(&s->stop_timer, server_stop_timeout);
 	loop_watch_init(&s->signal_watch, server_signal);
@@ -383,6 +404,19 @@ static int server_set_path(struct server *s, struct err *e)
 	return s->path ? 0 : err_errno(e, errno, "cannot open %s", path);
 }
 
+/* The namespace of nobody else leaves nothing, not even empty directories. */
+static void server_clear_path(const struct server *s)
+{
+	auto_free char *menv = NULL;
+
+	if (!s->path || !s->opt->ns || asprintf(&menv, "%s/%s/menv", s->path, s->opt->ns) < 0)
+		return;
+	if (!rmdir(menv)) {
+		*strrchr(menv, '/') = '\0';
+		rmdir(menv);
+	}
+}
+
 static int server_signals(struct server *s, struct err *e)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
@@ -392,6 +426,22 @@ static int server_signals(struct server *s, struct err *e)
 		return fd;
 	s->signal_fd = fd;
 	return 0;
+}
+
+/* One client that is there already: nothing to listen on, and nobody else to keep out. */
+static int server_start_stdio(struct server *s, struct err *e)
+{
+	int rc;
+
+	if ((rc = server_set_path(s, e)) || (rc = loop_create(&s->loop, e)) ||
+	    (rc = server_signals(s, e)))
+		return rc;
+	images_init(&s->images, s->loop, s->opt->home);
+	server_limits(s);
+	box_adopt_all(s, s->opt->ns);
+	log_info("event=start mcp=stdio path=%s ns=%s sandboxes=%u", s->path, s->opt->ns,
+		 s->n_boxes);
+	return mcp_stdio_create(s, &s->stdio, e);
 }
 
 static int server_start(struct server *s, struct err *e)
@@ -416,7 +466,7 @@ static int server_start(struct server *s, struct err *e)
 						&s->secret, e))) ||
 	    (rc = pidfile_write(s->pid_fd, s->address, e)))
 		return rc;
-	box_adopt_all(s);
+	box_adopt_all(s, NULL);
 	log_info("event=start address=%s path=%s dev=%d sandboxes=%u", s->address, s->path,
 		 opt->dev, s->n_boxes);
 	systemd_notify("READY=1");
@@ -430,11 +480,15 @@ static void server_fini(struct server *s)
 	if (s->loop) {
 		list_for_each (pos, tmp, &s->conns)
 			conn_destroy(list_entry(pos, struct conn, link));
+		mcp_stdio_end(s->stdio);
+		mcp_sessions_fini(s);
 		list_for_each (pos, tmp, &s->boxes)
 			box_leave(list_entry(pos, struct box, link));
 		images_fini(&s->images);
 		server_bury_now(&s->bury_timer);
+		mcp_stdio_destroy(s->stdio);
 	}
+	server_clear_path(s);
 	for (int i = 0; i < LISTEN_COUNT; i++)
 		close_fd(&s->listeners[i].fd);
 	if (s->opt->unix_path && s->listeners[LISTEN_UNIX].local)
@@ -456,7 +510,7 @@ int server_run(const struct server_options *opt, struct err *e)
 	int rc;
 
 	server_init(&s, opt);
-	rc = server_start(&s, e);
+	rc = opt->stdio ? server_start_stdio(&s, e) : server_start(&s, e);
 	if (!rc) {
 		rc = loop_run(s.loop);
 		log_info("event=end");

@@ -27,6 +27,8 @@ struct server_options {
 	bool dev; /* nobody needs a key */
 	bool keep; /* sandboxes go on running when the server ends */
 	unsigned max_sandboxes;
+	bool stdio; /* serve one client of MCP on standard input and output, and nobody else */
+	const char *ns; /* with stdio: the namespace of its sandboxes */
 	int ready_fd; /* gets a line "ready <address>\n" when requests are taken; -1 = none */
 };
 

@@ -23,14 +23,14 @@ class RpcError(Exception):
 class Server:
     """`msb server start` in a MICROSANDBOX_HOME of its own, on a port of its own."""
 
-    def __init__(self, *args, home=None, dev=True):
+    def __init__(self, *args, home=None, dev=True, msb=MSB):
         self.box = Box(home or make_home())
         self.home = self.box.home
         self.log_path = str(self.home / "test-server.log")
         r, w = os.pipe()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [MSB, "server", "start", "--port", "0", "--ready-fd", str(w), *(["--dev"] if dev else []), *args],
+                [msb, "server", "start", "--port", "0", "--ready-fd", str(w), *(["--dev"] if dev else []), *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.box.env, pass_fds=[w])
         os.close(w)
         with os.fdopen(r) as ready:
