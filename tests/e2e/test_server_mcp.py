@@ -128,7 +128,7 @@ def test_what_needs_no_answer_gets_none(server):
 
 
 def test_requests_that_are_wrong(server):
-    for body, status, code in [("{", 400, -32700), ("[]", 400, -32600), ("{}", 400, -32600), ("5", 400, -32600),
+    for body, status, code in [("{", 400, -32700), ("[]", 400, -32600), ("{}", 400, -32600), ("5", 400, -32700),
                                ('{"jsonrpc":"2.0","id":null,"method":"ping"}', 400, -32600),
                                ('{"jsonrpc":"2.0","id":{},"method":"ping"}', 400, -32600),
                                ('{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}', 400, -32602),
