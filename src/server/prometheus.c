@@ -53,6 +53,7 @@ int prometheus_text(const struct server *s, struct buf *out)
 		{ "msb_rpc_calls_total", "counter", "JSON-RPC calls.", (double)n->calls },
 		{ "msb_rpc_failed_calls_total", "counter", "JSON-RPC calls answered by an error.",
 		  (double)n->failed_calls },
+		{ "msb_mcp_sessions", "gauge", "Sessions of MCP clients.", s->n_mcp_sessions },
 		{ "msb_sandboxes", "gauge", "Sandboxes that exist.", s->n_boxes },
 		{ "msb_sandbox_starts_total", "counter", "Sandboxes started.", (double)n->started },
 		{ "msb_sandbox_start_failures_total", "counter",

@@ -18,7 +18,7 @@ static enum mcp_kind kind_of(const char *text)
 	return one.kind;
 }
 
-static void test_kinds(void **state)
+static void kinds(void **state)
 {
 	static const struct {
 		const char *text;
@@ -112,7 +112,7 @@ static void test_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(kinds),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_accept),
 		cmocka_unit_test(test_lines),
