@@ -36,7 +36,7 @@ struct message {
 
 #define PATH_LIMIT 4096u
 #define TEXT_LIMIT 4096u
-#define NAME_LIMIT 255u
+#define NAME_LIMIT FRAME_NAME_MAX
 
 #define F_U8(s, m) \
 	{ \
@@ -146,12 +146,18 @@ static const struct field repl_run_fields[] = {
 	F_STR(frame_repl_run, user, NAME_LIMIT),
 	F_STR(frame_repl_run, cwd, PATH_LIMIT),
 	F_LIST(frame_repl_run, env),
+	F_U32(frame_repl_run, flags),
 };
 static const struct field repl_done_fields[] = {
 	F_U8(frame_repl_done, status),
 	F_U8(frame_repl_done, state_lost),
 	F_U32(frame_repl_done, exit_code),
 	F_U64(frame_repl_done, wall_ns),
+};
+static const struct field repl_result_fields[] = {
+	F_STR(frame_repl_result, mime, NAME_LIMIT),
+	F_U64(frame_repl_result, size),
+	F_STR(frame_repl_result, note, NAME_LIMIT),
 };
 static const struct field file_fields[] = {
 	F_U32(frame_file, flags),
@@ -190,6 +196,11 @@ static const struct field sandbox_stop_fields[] = { F_U32(frame_sandbox_stop, gr
 	{ \
 		FRAME_##t, #t, sizeof(struct s), ARRAY_SIZE(f), ARRAY_SIZE(f), f \
 	}
+/* With fields that came after version 1: the first @n have to be there. */
+#define MESSAGE_GROWN(t, s, f, n) \
+	{ \
+		FRAME_##t, #t, sizeof(struct s), ARRAY_SIZE(f), n, f \
+	}
 #define NO_STRUCT(t) \
 	{ \
 		FRAME_##t, #t, 0, 0, 0, NULL \
@@ -216,8 +227,9 @@ static const struct message messages[] = {
 	MESSAGE(EXEC_RESIZE, frame_exec_resize, exec_resize_fields),
 	MESSAGE(EXEC_SIGNAL, frame_exec_signal, exec_signal_fields),
 	MESSAGE(EXEC_EXIT, frame_exec_exit, exec_exit_fields),
-	MESSAGE(REPL_RUN, frame_repl_run, repl_run_fields),
+	MESSAGE_GROWN(REPL_RUN, frame_repl_run, repl_run_fields, 6),
 	MESSAGE(REPL_DONE, frame_repl_done, repl_done_fields),
+	MESSAGE(REPL_RESULT, frame_repl_result, repl_result_fields),
 	MESSAGE(FILE_READ, frame_file, file_fields),
 	MESSAGE(FILE_WRITE, frame_file, file_fields),
 	MESSAGE(FILE_LIST, frame_file, file_fields),

@@ -38,8 +38,8 @@
  * killed, nothing more is sent on it but that last message.  The number is free
  * again when the last message has been seen.
  *
- * Flow control: each stream of a channel (STREAM_IN towards the guest, STREAM_OUT
- * and STREAM_ERR from it) starts with a window of FRAME_WINDOW bytes.  DATA uses it
+ * Flow control: each stream of a channel (STREAM_IN towards the guest, STREAM_OUT,
+ * STREAM_ERR and STREAM_RESULT from it) starts with a window of FRAME_WINDOW bytes.  DATA uses it
  * up, CREDIT gives back; neither is ever of no bytes, and EOF comes once.  Whoever
  * sends more than the window is broken: the receiver ends the channel (or the link).
  * So a reader that stops holds up its own stream and nothing else, and the memory a
@@ -64,6 +64,7 @@
 #define FRAME_CHANNELS_MAX 256u /* channels open at once on one link */
 #define FRAME_PING_MAX 64u
 #define FRAME_VERSION 1u
+#define FRAME_NAME_MAX 255u /* bytes of a name, a MIME type, a note */
 #define FRAME_MAGIC "MSBWIRE1"
 #define FRAME_MAGIC_SIZE 8u
 #define FRAME_ENTROPY_SIZE 64u
@@ -100,6 +101,7 @@ enum frame_type {
 	/* interpreters */
 	FRAME_REPL_RUN = 64, /* code follows as DATA on STREAM_IN, then EOF */
 	FRAME_REPL_DONE = 65,
+	FRAME_REPL_RESULT = 66, /* its data follows as DATA on STREAM_RESULT */
 	/* files; on agent.bulk */
 	FRAME_FILE_READ = 80, /* content comes as DATA on STREAM_OUT, EOF, FILE_DONE */
 	FRAME_FILE_WRITE = 81, /* content follows as DATA on STREAM_IN, then EOF */
@@ -114,7 +116,13 @@ enum frame_type {
 	FRAME_SANDBOX_STOP = 129, /* client -> supervisor, channel 0 */
 };
 
-enum frame_stream { STREAM_IN = 0, STREAM_OUT = 1, STREAM_ERR = 2, STREAM_COUNT = 3 };
+enum frame_stream {
+	STREAM_IN = 0,
+	STREAM_OUT = 1,
+	STREAM_ERR = 2,
+	STREAM_RESULT = 3, /* only of a REPL_RUN with REPL_RESULTS */
+	STREAM_COUNT = 4,
+};
 
 enum frame_link { LINK_CTL = 0, LINK_BULK = 1, LINK_CLIENT = 2, LINK_FUSE = 3 };
 
@@ -238,6 +246,10 @@ struct frame_exec_exit {
 	uint64_t max_rss_bytes;
 };
 
+enum frame_repl_flags {
+	REPL_RESULTS = 1, /* the client takes REPL_RESULT and STREAM_RESULT */
+};
+
 struct frame_repl_run {
 	struct frame_str language; /* "python", "node" (also "nodejs", "javascript"), "sh" */
 	uint64_t timeout_ms; /* 0 = none */
@@ -245,9 +257,13 @@ struct frame_repl_run {
 	struct frame_str user; /* as in frame_exec; one interpreter per language and user */
 	struct frame_str cwd; /* where the interpreter starts */
 	struct frame_list env; /* of the interpreter when it starts */
+	uint32_t flags; /* enum frame_repl_flags */
 };
 
 #define FRAME_REPL_CODE_MAX (16u * 1024 * 1024)
+#define FRAME_RESULTS_MAX 64u /* REPL_RESULT messages of a call */
+#define FRAME_RESULTS_BYTES (8u * 1024 * 1024) /* of their data together */
+#define FRAME_RESULT_HEAD_MAX (4u + FRAME_NAME_MAX + 8u + 4u + FRAME_NAME_MAX) /* a body */
 
 enum frame_repl_status {
 	REPL_OK = 0,
@@ -261,6 +277,16 @@ struct frame_repl_done {
 	uint8_t state_lost; /* 1 = the next call starts a fresh interpreter */
 	uint32_t exit_code; /* of REPL_EXITED: 0-255, or 128 + signal; of sh: the code's status */
 	uint64_t wall_ns;
+};
+
+/*
+ * A value or picture that the code produced, apart from what it printed.  The next one, or
+ * REPL_DONE, ends it; with less data than announced it was lost on the way.
+ */
+struct frame_repl_result {
+	struct frame_str mime; /* "image/png" */
+	uint64_t size; /* bytes of DATA that follow on STREAM_RESULT */
+	struct frame_str note; /* why there is no data, one line for a person; else empty */
 };
 
 enum frame_file_flags {
@@ -387,6 +413,23 @@ int frame_encode_dirent(struct buf *b, const struct frame_dirent *d);
 
 /* Return: bytes taken, 0 = more are needed, -EPROTO. */
 int frame_decode_dirent(const uint8_t *p, size_t n, struct frame_dirent *out);
+
+/* Is it "type/subtype", as RFC 6838 has them, without parameters? */
+bool frame_mime_valid(const struct frame_str *mime);
+
+/*
+ * Is data of this type text, in UTF-8: text/..., .../json, .../xml, .../javascript,
+ * ...+json, ...+xml?  The rest are bytes.
+ */
+bool frame_mime_is_text(const struct frame_str *mime);
+
+/*
+ * The head of an entry in an interpreter's results: a u32 length, at most
+ * FRAME_RESULT_HEAD_MAX, and so many bytes, the body of a REPL_RESULT.
+ *
+ * Return: bytes taken, or -EPROTO if that is not what is there, or the type is none.
+ */
+int frame_decode_result(const uint8_t *p, size_t n, struct frame_repl_result *out);
 
 static inline struct frame_str frame_str_of(const char *s)
 {

@@ -23,6 +23,8 @@ struct channel {
 	struct ctl_client *client; /* NULL = gone */
 	bool closing; /* CLOSE was sent: only the last message passes */
 	bool started; /* EXEC_STARTED was seen */
+	bool wants_results; /* a REPL_RUN with REPL_RESULTS */
+	unsigned results; /* REPL_RESULT messages seen */
 	bool eof[STREAM_COUNT]; /* of the guest's streams */
 	uint32_t number; /* on the agent's link */
 	uint32_t client_number;
@@ -186,8 +188,15 @@ static void client_drop(struct ctl_client *c, const char *why)
 
 /* ---- from the agent ---------------------------------------------------------- */
 
+/* A stream that the guest may send on. */
+static bool channel_takes(const struct channel *ch, uint16_t stream)
+{
+	return stream == STREAM_OUT || stream == STREAM_ERR ||
+	       (stream == STREAM_RESULT && ch->wants_results);
+}
+
 /*
- * What costs no window may come once, so that the frames which wait for a slow client are
+ * What costs no window may come once, or a stated number of times, so that the frames which wait for a slow client are
  * bounded too.  Return: false if the guest broke the protocol.
  */
 static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
@@ -199,12 +208,12 @@ static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 		return false;
 	switch (f->type) {
 	case FRAME_DATA:
-		if ((f->flags != STREAM_OUT && f->flags != STREAM_ERR) || ch->eof[f->flags] ||
-		    !f->len || !channel_spend(ch, f->flags, f->len))
+		if (!channel_takes(ch, f->flags) || ch->eof[f->flags] || !f->len ||
+		    !channel_spend(ch, f->flags, f->len))
 			return false;
 		break;
 	case FRAME_EOF:
-		if ((f->flags != STREAM_OUT && f->flags != STREAM_ERR) || ch->eof[f->flags])
+		if (!channel_takes(ch, f->flags) || ch->eof[f->flags])
 			return false;
 		ch->eof[f->flags] = true;
 		break;
@@ -216,6 +225,10 @@ static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 		if (ch->started)
 			return false;
 		ch->started = true;
+		break;
+	case FRAME_REPL_RESULT:
+		if (!ch->wants_results || ++ch->results > FRAME_RESULTS_MAX)
+			return false;
 		break;
 	default:
 		if (!frame_type_ends_channel(f->type))
@@ -400,6 +413,7 @@ static void client_link_frame(struct ctl_client *c, const struct frame *f)
 
 static void client_request(struct ctl_client *c, struct agent_link *l, const struct frame *f)
 {
+	struct frame_repl_run run;
 	struct channel *ch;
 
 	if (channel_find_client(c->relay, c, f->channel)) {
@@ -416,6 +430,9 @@ static void client_request(struct ctl_client *c, struct agent_link *l, const str
 			      "too many requests at once in this sandbox (limit 256)");
 		return;
 	}
+	/* Of a malformed request there are none; the agent says what is wrong with it. */
+	ch->wants_results = f->type == FRAME_REPL_RUN && !frame_decode(f, &run, sizeof(run)) &&
+			    run.flags & REPL_RESULTS;
 	if (frame_encode_raw(&l->stream.out, ch->number, f->type, f->flags, f->body, f->len)) {
 		channel_destroy(ch);
 		client_refuse(c, f->channel, ENOBUFS, "the sandbox's agent does not keep up");
@@ -437,8 +454,7 @@ static bool client_channel_frame(struct channel *ch, const struct frame *f)
 			return false;
 		break;
 	case FRAME_CREDIT:
-		if ((f->flags != STREAM_OUT && f->flags != STREAM_ERR) ||
-		    !channel_credit(ch, f->flags, f))
+		if (!channel_takes(ch, f->flags) || !channel_credit(ch, f->flags, f))
 			return false;
 		break;
 	case FRAME_CLOSE:

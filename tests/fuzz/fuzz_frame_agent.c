@@ -29,6 +29,7 @@ union message {
 	struct frame_exec_exit exec_exit;
 	struct frame_repl_run repl_run;
 	struct frame_repl_done repl_done;
+	struct frame_repl_result repl_result;
 	struct frame_file file;
 	struct frame_file_done file_done;
 	struct frame_sandbox_state sandbox_state;
@@ -55,6 +56,7 @@ static const struct {
 	{ FRAME_EXEC_EXIT, sizeof(struct frame_exec_exit) },
 	{ FRAME_REPL_RUN, sizeof(struct frame_repl_run) },
 	{ FRAME_REPL_DONE, sizeof(struct frame_repl_done) },
+	{ FRAME_REPL_RESULT, sizeof(struct frame_repl_result) },
 	{ FRAME_FILE_READ, sizeof(struct frame_file) },
 	{ FRAME_FILE_WRITE, sizeof(struct frame_file) },
 	{ FRAME_FILE_LIST, sizeof(struct frame_file) },
@@ -113,7 +115,10 @@ static void check_message(const struct frame *f)
 	assert(frame_encode(&b, f->channel, f->type, f->flags, &m) == 0);
 	assert(frame_parse(buf_data(&b), buf_len(&b), &g) == (int)buf_len(&b));
 	assert(g.channel == f->channel && g.type == f->type && g.flags == f->flags);
-	assert(g.len <= f->len && !memcmp(g.body, f->body, g.len));
+	assert(!memcmp(g.body, f->body, g.len < f->len ? g.len : f->len));
+	/* Fields that an older peer did not send. */
+	for (uint32_t i = f->len; i < g.len; i++)
+		assert(!g.body[i]);
 	assert(frame_decode(&g, &again, size) == 0);
 	buf_fini(&b);
 }
@@ -135,6 +140,20 @@ static void check_dirents(const uint8_t *p, size_t n)
 		p += rc;
 		n -= (size_t)rc;
 	}
+}
+
+/* What an interpreter wrote into its results. */
+static void check_result(const uint8_t *p, size_t n)
+{
+	struct frame_repl_result r;
+	int rc = frame_decode_result(p, n, &r);
+
+	assert(rc == -EPROTO || (rc >= 4 && (size_t)rc <= n));
+	if (rc < 0)
+		return;
+	assert(frame_mime_valid(&r.mime) && memchr(r.mime.p, '/', r.mime.len));
+	(void)frame_mime_is_text(&r.mime);
+	assert(!r.note.len || (r.note.p >= p && r.note.p + r.note.len <= p + rc));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -163,6 +182,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_message(&f);
 		if (f.type == FRAME_DATA)
 			check_dirents(f.body, f.len);
+		if (f.type == FRAME_DATA)
+			check_result(f.body, f.len);
 		data += n;
 		size -= (size_t)n;
 	}

@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define OPT_CLIENT_CLOSES 8u /* the client abandons its first channel half-way */
 
 #define GENERATION 0x0807060504030201u
-#define CHANNELS 2u /* of the client on each link: 101.. on ctl, 201.. on bulk */
+#define CHANNELS 3u /* of the client on each link: 101.. on ctl, 201.. on bulk */
+#define CHANNEL_RESULTS 103u /* a REPL_RUN, with results; the other are EXEC */
 #define QUEUE_MAX (1u << 20) /* far beyond what these inputs can make the relay hold */
 
 struct world {
@@ -37,6 +38,7 @@ struct world {
 	unsigned faults, refusals;
 	struct seen {
 		uint64_t data[STREAM_COUNT];
+		unsigned results;
 		bool ended, closed;
 	} seen[2][CHANNELS];
 };
@@ -109,13 +111,16 @@ static void client_start(struct world *w)
 {
 	struct frame_hello h = { .version = FRAME_VERSION, .version_min = 1, .link = LINK_CLIENT };
 	struct frame_exec x = { .flags = EXEC_STDIN };
+	struct frame_repl_run run = { .flags = REPL_RESULTS };
 	struct frame_file file = { .path = frame_str_of("/x") };
 	struct buf b = BUF_INIT;
 
 	memcpy(h.magic, FRAME_MAGIC, FRAME_MAGIC_SIZE);
 	assert(frame_encode(&b, 0, FRAME_HELLO, 0, &h) == 0);
 	for (uint32_t i = 1; i <= CHANNELS; i++) {
-		assert(frame_encode(&b, 100 + i, FRAME_EXEC, 0, &x) == 0);
+		assert(frame_encode(&b, 100 + i,
+				    100 + i == CHANNEL_RESULTS ? FRAME_REPL_RUN : FRAME_EXEC, 0,
+				    100 + i == CHANNEL_RESULTS ? (void *)&run : (void *)&x) == 0);
 		assert(frame_encode_raw(&b, 100 + i, FRAME_DATA, STREAM_IN, "in", 2) == 0);
 		assert(frame_encode(&b, 200 + i, FRAME_FILE_READ, 0, &file) == 0);
 	}
@@ -137,10 +142,13 @@ static void client_frame(struct world *w, const struct frame *f)
 	assert(!s->ended);
 	assert(!s->closed || frame_type_ends_channel(f->type));
 	if (f->type == FRAME_DATA) {
-		assert(f->flags == STREAM_OUT || f->flags == STREAM_ERR);
+		assert(f->flags == STREAM_OUT || f->flags == STREAM_ERR ||
+		       (f->flags == STREAM_RESULT && f->channel == CHANNEL_RESULTS));
 		s->data[f->flags] += f->len;
 		assert(s->data[f->flags] <= FRAME_WINDOW); /* no credit was given */
 	}
+	if (f->type == FRAME_REPL_RESULT)
+		assert(f->channel == CHANNEL_RESULTS && ++s->results <= FRAME_RESULTS_MAX);
 	s->ended = frame_type_ends_channel(f->type);
 }
 

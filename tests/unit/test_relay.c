@@ -225,6 +225,21 @@ static void client_exec(struct fixture *f, uint32_t channel)
 	pump(f);
 }
 
+static void client_repl(struct fixture *f, uint32_t channel, uint32_t flags)
+{
+	struct frame_repl_run x = { .language = frame_str_of("python"), .flags = flags };
+
+	assert_int_equal(frame_encode(&f->client.out, channel, FRAME_REPL_RUN, 0, &x), 0);
+	pump(f);
+}
+
+static void send_result(struct fixture *f, uint32_t channel)
+{
+	struct frame_repl_result r = { .mime = frame_str_of("image/png"), .size = 1 };
+
+	assert_int_equal(frame_encode(&f->ctl.out, channel, FRAME_REPL_RESULT, 0, &r), 0);
+}
+
 static void send_data(struct peer *p, uint32_t channel, uint16_t stream, size_t n)
 {
 	static uint8_t zero[FRAME_DATA_MAX];
@@ -372,6 +387,66 @@ static void credit_extends_the_window(void **state)
 	assert_int_equal(f->faults, 0);
 }
 
+static void results_pass_within_their_window(void **state)
+{
+	struct fixture *f = *state;
+	struct frame_credit c = { .bytes = 1000 };
+	struct frame fr;
+
+	client_repl(f, 1, REPL_RESULTS);
+	send_result(f, 1);
+	send_data(&f->ctl, 1, STREAM_RESULT, 1);
+	pump(f);
+	expect(&f->client, FRAME_REPL_RESULT);
+	fr = expect(&f->client, FRAME_DATA);
+	assert_int_equal(fr.flags, STREAM_RESULT);
+	send_data(&f->ctl, 1, STREAM_RESULT, FRAME_WINDOW - 1);
+	frame_encode(&f->client.out, 1, FRAME_CREDIT, STREAM_RESULT, &c);
+	pump(f);
+	send_data(&f->ctl, 1, STREAM_RESULT, 1000);
+	pump(f);
+	assert_int_equal(f->faults, 0);
+	send_data(&f->ctl, 1, STREAM_RESULT, 1);
+	pump(f);
+	assert_int_equal(f->faults, 1);
+}
+
+/* Their heads use no window, so they are counted. */
+static void results_are_counted(void **state)
+{
+	struct fixture *f = *state;
+
+	client_repl(f, 1, REPL_RESULTS);
+	for (unsigned i = 0; i < FRAME_RESULTS_MAX; i++)
+		send_result(f, 1);
+	pump(f);
+	assert_int_equal(f->faults, 0);
+	send_result(f, 1);
+	pump(f);
+	assert_int_equal(f->faults, 1);
+}
+
+/* An older client takes whatever is no standard error for standard output. */
+static void results_that_nobody_asked_for_are_a_fault(void **state)
+{
+	struct fixture *f = *state;
+
+	client_repl(f, 1, 0);
+	send_result(f, 1);
+	pump(f);
+	assert_int_equal(f->faults, 1);
+}
+
+static void result_data_that_nobody_asked_for_is_a_fault(void **state)
+{
+	struct fixture *f = *state;
+
+	client_exec(f, 1);
+	send_data(&f->ctl, 1, STREAM_RESULT, 1);
+	pump(f);
+	assert_int_equal(f->faults, 1);
+}
+
 static void a_guest_that_answers_on_no_channel_is_at_fault(void **state)
 {
 	struct fixture *f = *state;
@@ -450,6 +525,16 @@ static void assert_client_dropped(struct fixture *f)
 	assert_int_equal(recv(f->client.fd, &byte, 1, 0), 0);
 	assert_int_equal(f->owner_gone, 1);
 	assert_int_equal(f->faults, 0);
+}
+
+static void a_client_that_grants_results_it_did_not_ask_for_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+	struct frame_credit c = { .bytes = 1 };
+
+	client_repl(f, 1, 0);
+	frame_encode(&f->client.out, 1, FRAME_CREDIT, STREAM_RESULT, &c);
+	assert_client_dropped(f);
 }
 
 static void a_client_that_overruns_the_window_is_dropped(void **state)
@@ -587,6 +672,11 @@ int main(void)
 		READY_TEST(files_go_to_the_bulk_link),
 		READY_TEST(a_guest_that_overruns_the_window_is_at_fault),
 		READY_TEST(credit_extends_the_window),
+		READY_TEST(results_pass_within_their_window),
+		READY_TEST(results_are_counted),
+		READY_TEST(results_that_nobody_asked_for_are_a_fault),
+		READY_TEST(result_data_that_nobody_asked_for_is_a_fault),
+		READY_TEST(a_client_that_grants_results_it_did_not_ask_for_is_dropped),
 		READY_TEST(a_guest_that_answers_on_no_channel_is_at_fault),
 		READY_TEST(a_guest_that_sends_a_request_is_at_fault),
 		READY_TEST(a_guest_that_starts_twice_is_at_fault),
