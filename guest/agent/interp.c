@@ -11,14 +11,14 @@
  * Descriptors of the process
  *   0  /dev/null; of a shell: the driver's commands, and /dev/null while code runs
  *   1, 2  pipes to the agent
- *   7  requests, a line "CALL LENGTH" each (not for shells)
- *   8  memory file: first the driver, then the code of each call
+ *   7  requests, a line "CALL LENGTH RESULTS" each (not for shells); RESULTS 1 = wanted
+ *   8  memory file: first the driver, then the code of each call, then its results
  *   9  reports, a line "CALL STATUS VALUE" each; call 0 = ready
  *
  * Trust boundary
  *   User code runs in the same process as the driver and can report what it likes: it
  *   ends its own call early, or is killed at its timeout.  A report is a line of at most
- *   64 bytes with three numbers; others are ignored.
+ *   64 bytes with three numbers; others are ignored.  Its results: see results.h.
  *
  * States
  *   see enum interp_state.  A call is done when its report came (or the process ended)
@@ -46,7 +46,10 @@
 
 #define INTERP_GRACE_MS 1000
 #define INTERP_MAX 32 /* interpreters at once */
-#define INTERP_LATE 2 /* status of a report: output came after the end of its call */
+
+/* Further statuses of a report. */
+#define INTERP_LATE 2 /* output came after the end of its call */
+#define INTERP_RESULT 3 /* results are whole up to VALUE */
 
 /* The end of a call's code: reached unless the code is cut short by a syntax error. */
 #define INTERP_SHELL_END "\n\n__msb_rc=$?\n"
@@ -73,6 +76,7 @@ static void interp_close(struct interp *in)
 	loop_timer_cancel(&in->timer);
 	ostream_stop(&in->out);
 	ostream_stop(&in->err);
+	results_stop(&in->results);
 	close_fd(&in->spawned_fd);
 	close_fd(&in->report_fd);
 	close_fd(&in->request_fd);
@@ -98,6 +102,7 @@ static void interp_call_done(struct interp *in, const struct err *e)
 	loop_timer_cancel(&in->timer);
 	ostream_attach(&in->out, NULL);
 	ostream_attach(&in->err, NULL);
+	results_stop(&in->results);
 	c->done.wall_ns = loop_now_ns() - c->started_ns;
 	if (in->dead || in->killed)
 		c->done.state_lost = 1;
@@ -110,7 +115,8 @@ static void interp_turn(struct deferred *d)
 {
 	struct interp *in = container_of(d, struct interp, turn);
 
-	if (in->state == INTERP_DRAINING && !in->out.draining && !in->err.draining) {
+	if (in->state == INTERP_DRAINING && !in->out.draining && !in->err.draining &&
+	    !in->results.active) {
 		in->state = INTERP_IDLE;
 		if (in->current)
 			interp_call_done(in, NULL);
@@ -135,12 +141,20 @@ static void interp_drained(struct ostream *s)
 	agent_defer(in->agent, &in->turn);
 }
 
+static void interp_results_sent(struct results *r)
+{
+	struct interp *in = container_of(r, struct interp, results);
+
+	agent_defer(in->agent, &in->turn);
+}
+
 static void interp_drain(struct interp *in)
 {
 	loop_timer_cancel(&in->timer);
 	in->state = INTERP_DRAINING;
 	ostream_drain(&in->out);
 	ostream_drain(&in->err);
+	results_send(&in->results, in->code_fd);
 	agent_defer(in->agent, &in->turn);
 }
 
@@ -177,7 +191,7 @@ static void interp_send(struct interp *in)
 		n = snprintf(line, sizeof(line), INTERP_SHELL_CALL,
 			     in->rearm ? INTERP_SHELL_TRAP : "", c->number, c->number);
 	else
-		n = snprintf(line, sizeof(line), "%u %zu\n", c->number, len);
+		n = snprintf(line, sizeof(line), "%u %zu %d\n", c->number, len, c->wants_results);
 	in->state = INTERP_BUSY;
 	if (!rc && write(in->request_fd, line, (size_t)n) != n)
 		rc = -EIO;
@@ -220,6 +234,10 @@ static void interp_report(struct interp *in, const struct repl_report *r)
 	}
 	if (in->state != INTERP_BUSY || r->call != c->number)
 		return;
+	if (r->status == INTERP_RESULT) {
+		results_mark(&in->results, r->value);
+		return;
+	}
 	c->done.status = r->status ? REPL_EXCEPTION : REPL_OK;
 	/* A shell's code that ends by `return` has a status of its own; 2 is a syntax error. */
 	if (in->lang->shell && r->status && r->value != 2)
@@ -417,6 +435,7 @@ static void interp_next(struct interp *in)
 		}
 		ostream_attach(&in->out, &c->ch);
 		ostream_attach(&in->err, &c->ch);
+		results_attach(&in->results, c->wants_results ? &c->ch : NULL);
 		if (c->timeout_ms)
 			loop_timer_set(in->agent->loop, &in->timer, c->timeout_ms);
 		if (in->state == INTERP_IDLE)
@@ -441,6 +460,7 @@ static struct interp *interp_create(struct agent *a, const struct interp_lang *l
 	loop_timer_init(&in->timer, interp_timer);
 	ostream_init(&in->out, a->loop, STREAM_OUT, interp_drained);
 	ostream_init(&in->err, a->loop, STREAM_ERR, interp_drained);
+	results_init(&in->results, interp_results_sent);
 	in->out.keep_open = in->err.keep_open = true;
 	in->turn.fn = interp_turn;
 	list_init(&in->turn.link);
@@ -490,6 +510,7 @@ void interp_abandon(struct interp_call *call)
 	}
 	ostream_attach(&in->out, NULL);
 	ostream_attach(&in->err, NULL);
+	results_stop(&in->results);
 	if (in->state == INTERP_DRAINING) {
 		agent_defer(in->agent, &in->turn);
 		return;

@@ -6,6 +6,7 @@
 
 #include "agent/proc.h"
 #include "agent/repl.h"
+#include "agent/results.h"
 #include "agent/spawn.h"
 #include "agent/stream.h"
 
@@ -31,6 +32,7 @@ struct interp_call {
 	uint64_t code_len, timeout_ms, started_ns;
 	uint32_t window, owed; /* of STREAM_IN */
 	uint32_t number; /* in the driver's reports */
+	bool wants_results;
 	bool abandoned; /* CLOSE was seen: its output is dropped */
 	struct frame_repl_done done;
 };
@@ -58,6 +60,7 @@ struct interp {
 	char line[64]; /* of a report */
 	size_t line_len;
 	struct ostream out, err;
+	struct results results;
 	struct loop_timer timer; /* the call's timeout, then the grace after SIGINT */
 	struct deferred turn;
 	struct list queue; /* struct interp_call, complete, waiting */

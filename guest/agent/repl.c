@@ -154,6 +154,8 @@ static int repl_frame(struct channel *ch, const struct frame *f)
 			return -EPROTO;
 		if (f->flags == STREAM_OUT)
 			return ostream_credit(&c->in->out, credit.bytes);
+		if (f->flags == STREAM_RESULT && c->wants_results)
+			return results_credit(&c->in->results, credit.bytes);
 		return f->flags == STREAM_ERR ? ostream_credit(&c->in->err, credit.bytes) : -EPROTO;
 	default:
 		return -EPROTO;
@@ -203,6 +205,7 @@ static struct interp_call *repl_call_create(struct agent *a, const struct interp
 	c->lang = lang;
 	c->code_len = req->code_len;
 	c->timeout_ms = req->timeout_ms;
+	c->wants_results = req->flags & REPL_RESULTS && !lang->shell;
 	c->window = FRAME_WINDOW;
 	list_init(&c->node);
 	buf_init(&c->code, (size_t)req->code_len + 1);
@@ -225,6 +228,8 @@ void repl_open(struct link *l, const struct frame *f)
 	else if (req.code_len > FRAME_REPL_CODE_MAX)
 		err_set(&e, EMSGSIZE, "REPL_RUN: more than %u MiB of code",
 			FRAME_REPL_CODE_MAX >> 20);
+	else if (req.flags & ~(uint32_t)REPL_RESULTS)
+		err_set(&e, EINVAL, "REPL_RUN: unknown flags 0x%x", req.flags);
 	else if (req.cwd.len && req.cwd.p[0] != '/')
 		err_set(&e, EINVAL, "REPL_RUN: the working directory must be an absolute path");
 	else

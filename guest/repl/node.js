@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs inside the image's own Node.js, 14 or newer; see docs/agent-protocol.md.
 //
-// Descriptor 7 brings one line per call, "CALL LENGTH"; descriptor 8 is a memory file
-// with the code; on descriptor 9 goes one line per call, "CALL STATUS 0", when it is
-// done, and "CALL 2 BYTES" for output that came too late for its call.
+// Descriptor 7 brings one line per call, "CALL LENGTH RESULTS"; descriptor 8 is a memory
+// file with the code, then for the call's results (if RESULTS is 1); on descriptor 9 goes
+// one line per call, "CALL STATUS 0", when it is done, "CALL 2 BYTES" for output that came
+// too late for its call, and "CALL 3 END" when the results are whole up to END.
 //
 // Code is evaluated by V8's own REPL mode, through the inspector: declarations persist
-// and may be repeated, and await works at the top level.
+// and may be repeated, and await works at the top level.  Code without any of that means
+// the same as a plain script, which takes a fraction of the time.
 (require, dynamicImport) => {
 	'use strict';
 	const fs = require('fs');
@@ -17,8 +19,10 @@
 	const { AsyncLocalStorage } = require('async_hooks');
 	const { Session } = require('inspector');
 
-	const OK = 0, EXCEPTION = 1, LATE = 2;
+	const OK = 0, EXCEPTION = 1, LATE = 2, RESULT = 3;
+	const RESULTS_MAX = 8 << 20, RESULTS_COUNT = 64, JSON_MAX = 64 << 10;
 	const key = Symbol('repl');
+	const asMime = Symbol.for('Jupyter.display'); // a method that returns { mime: data }
 	const scope = new AsyncLocalStorage(); // which call scheduled what runs now?
 	const session = new Session();
 	const guarded = new vm.Script('globalThis[Object.getOwnPropertySymbols(globalThis)' +
@@ -51,7 +55,17 @@
 			return true;
 		};
 	}
-	const print = (stream, text) => original.get(stream)(text + '\n');
+
+	// Past the stream's own machinery if nothing waits in it: it blocks just the same.
+	const print = (stream, text) => {
+		if (stream.writableLength || !stream._handle || !stream._handle.setBlocking) {
+			original.get(stream)(text + '\n');
+			return;
+		}
+		const bytes = Buffer.from(text + '\n');
+		for (let n = 0; n < bytes.length;)
+			n += fs.writeSync(stream.fd, bytes, n);
+	};
 
 	// As at Node's own prompt: fs, path, ... are there without require().
 	for (const name of require('module').builtinModules) {
@@ -88,31 +102,144 @@
 	};
 
 	const describe = (remote) => {
-		if (remote.objectId && remote.type !== 'symbol')
-			return util.inspect(fetch(remote));
 		if (remote.unserializableValue !== undefined)
 			return remote.unserializableValue;
 		return remote.type === 'symbol' ? remote.description : util.inspect(remote.value);
 	};
 
 	// Timers, sockets, servers: handles that nobody wants to read in full.
-	const isHandle = (value) => value instanceof EventEmitter ||
-		(typeof value.hasRef === 'function' && typeof value.ref === 'function');
+	const isHandle = (value) => !util.types.isProxy(value) && (value instanceof EventEmitter ||
+		(typeof value.hasRef === 'function' && typeof value.ref === 'function'));
 
-	const echo = (remote) => {
-		if (remote.type === 'undefined')
+	// One entry of a call's results: a length, the body of a REPL_RESULT, the data.
+	const put = (call, mime, data, note = '') => {
+		let bytes = Buffer.from(data);
+		if (call.entries >= RESULTS_COUNT)
 			return;
-		if (remote.type === 'object' && remote.objectId && isHandle(fetch(remote)))
-			return;
-		print(process.stdout, describe(remote));
+		if (!/^[a-z\d][a-z\d!#$&\-^_.+]{0,126}\/[a-z\d][a-z\d!#$&\-^_.+]{0,126}$/i.test(mime)) {
+			note = `not a MIME type: ${mime.slice(0, 100)}`;
+			mime = 'application/octet-stream';
+			bytes = Buffer.alloc(0);
+		}
+		if (++call.entries === RESULTS_COUNT) {
+			bytes = Buffer.alloc(0);
+			note = `more than ${RESULTS_COUNT - 1} results: the others are left out`;
+		} else if (bytes.length > RESULTS_MAX - call.bytes) {
+			note = `left out: ${bytes.length} bytes, the results of a call have ${RESULTS_MAX}`;
+			bytes = Buffer.alloc(0);
+		}
+		const m = Buffer.from(mime), n = Buffer.from(note.slice(0, 200)).subarray(0, 255);
+		const head = Buffer.alloc(4 + 4 + m.length + 8 + 4 + n.length);
+		let at = head.writeUInt32LE(head.length - 4, 0);
+		at = head.writeUInt32LE(m.length, at);
+		at += m.copy(head, at);
+		at = head.writeUInt32LE(bytes.length, at);
+		at = head.writeUInt32LE(0, at);
+		at = head.writeUInt32LE(n.length, at);
+		n.copy(head, at);
+		for (const part of [head, bytes])
+			for (let done = 0, n; done < part.length; done += n, call.end += n)
+				n = fs.writeSync(8, part, done, part.length - done, call.end);
+		call.bytes += bytes.length;
+		report(call.id, RESULT, call.end);
 	};
+
+	const isPlain = (value) => {
+		const proto = Object.getPrototypeOf(value);
+		return Array.isArray(value) || proto === Object.prototype || proto === null;
+	};
+
+	// Returns a promise if the value takes its time.
+	const putValue = (call, text, value) => {
+		if (!call.results)
+			return undefined;
+		put(call, 'text/plain', text);
+		if (value === null || typeof value !== 'object' || util.types.isProxy(value))
+			return undefined;
+		const failed = (e) => put(call, 'text/plain', '', `Jupyter.display: ${util.inspect(e)}`);
+		const putBundle = (bundle) => {
+			for (const [mime, data] of Object.entries(Object(bundle)))
+				if (mime !== 'text/plain')
+					putMime(call, mime, data);
+		};
+		try {
+			if (typeof value[asMime] === 'function') {
+				const bundle = value[asMime]();
+				if (bundle && typeof bundle.then === 'function')
+					return Promise.resolve(bundle).then(putBundle).catch(failed);
+				putBundle(bundle);
+				return undefined;
+			}
+		} catch (e) {
+			failed(e);
+			return undefined;
+		}
+		if (isPlain(value)) {
+			let json;
+			try {
+				json = JSON.stringify(value);
+			} catch {
+				// a cycle, a BigInt, a getter that throws: there is the text
+			}
+			if (json && json.length <= JSON_MAX)
+				put(call, 'application/json', json);
+		}
+		return undefined;
+	};
+
+	// Pictures come as bytes or in base64.
+	const putMime = (call, mime, data) => {
+		const type = mime.toLowerCase();
+		if (ArrayBuffer.isView(data))
+			put(call, mime, Buffer.from(data.buffer, data.byteOffset, data.byteLength));
+		else if (typeof data !== 'string')
+			put(call, mime, JSON.stringify(data) || 'null');
+		else if (/^text\/|json|xml|javascript|ecmascript/.test(type))
+			put(call, mime, data);
+		else
+			put(call, mime, Buffer.from(data, 'base64'));
+	};
+
+	const echo = (call, value) => {
+		if (value === undefined || (value !== null && typeof value === 'object' && isHandle(value)))
+			return undefined;
+		const text = util.inspect(value);
+		print(process.stdout, text);
+		return putValue(call, text, value);
+	};
+
+	const echoRemote = (call, remote) => {
+		if (remote.objectId && remote.type !== 'symbol')
+			return echo(call, fetch(remote));
+		if (remote.type === 'undefined')
+			return undefined;
+		const text = describe(remote);
+		print(process.stdout, text);
+		return putValue(call, text);
+	};
+
+	// As the value of a last expression, but at any place and several times.
+	hidden('display', (...values) => {
+		const call = scope.getStore();
+		if (!call || call !== current || call.finished)
+			return;
+		for (const value of values) {
+			const text = util.inspect(value);
+			print(process.stdout, text);
+			const later = putValue(call, text, value);
+			if (later)
+				call.displays.push(later);
+		}
+	});
 
 	// Frames of the driver, and of what it goes through, are at the end of a stack.
 	const trim = (error) => {
 		if (!util.types.isNativeError(error) || typeof error.stack !== 'string')
 			return error;
 		const lines = error.stack.split('\n');
-		const cut = lines.findIndex((l) => /^ {4}at .*(node:inspector|inspector\.js|msb-repl)/.test(l));
+		let cut = lines.findIndex((l) => /^ {4}at .*msb-repl/.test(l));
+		while (cut > 0 && /^ {4}at .*(node:inspector|inspector\.js|node:vm|vm\.js)/.test(lines[cut - 1]))
+			cut--;
 		if (cut > 0) {
 			try {
 				error.stack = lines.slice(0, cut).join('\n');
@@ -146,6 +273,7 @@
 		if (call.finished)
 			return;
 		call.finished = true;
+		process.removeListener('SIGINT', onSigint);
 		if (status === EXCEPTION)
 			call.status = EXCEPTION;
 		// After the rejections of this turn have been looked at.
@@ -153,10 +281,34 @@
 			if (current !== call)
 				return;
 			current = null;
-			session.post('Runtime.releaseObjectGroup', { objectGroup: 'repl' });
 			report(call.id, call.status, 0);
+			if (call.handles)
+				session.post('Runtime.releaseObjectGroup', { objectGroup: 'repl' });
 		});
 	};
+
+	// Ends the call when its value is shown. @show may fail: getters and inspect functions
+	// are the user's.
+	const conclude = (call, show) => {
+		const failed = (e) => {
+			if (!call.finished)
+				showError(e);
+			finish(call, EXCEPTION);
+		};
+		try {
+			const later = show();
+			if (!later && !call.displays.length)
+				finish(call, OK);
+			else
+				Promise.all([later, ...call.displays]).then(() => finish(call, OK), failed);
+		} catch (e) {
+			failed(e);
+		}
+	};
+
+	// vm stops and starts every listener of SIGINT around a script, so there is one only
+	// while a call waits for something.
+	const onSigint = () => current && !current.finished && interrupted(current);
 
 	const interrupted = (call) => {
 		print(process.stderr, 'Uncaught Error: interrupted');
@@ -210,6 +362,7 @@
 		replMode: true,
 		silent: true,
 	}, (error, reply) => {
+		call.handles = !error && (reply.exceptionDetails || reply.result.objectId);
 		if (call.finished)
 			return;
 		if (error) {
@@ -219,32 +372,58 @@
 			showException(call, reply.exceptionDetails);
 			finish(call, EXCEPTION);
 		} else {
-			try {
-				echo(reply.result);
-				finish(call, OK);
-			} catch (e) { // a getter or an inspect function of the user's
-				showError(e);
-				finish(call, EXCEPTION);
-			}
+			conclude(call, () => echoRemote(call, reply.result));
 		}
 	});
 
-	const run = (id, length) => {
+	// Nothing in these words: a script declares nothing and waits for nothing, so it is
+	// the same in both modes.
+	const needsRepl = /\b(?:await|async|let|const|var|class|function|import)\b/;
+
+	// Return: false if it is not for a plain script.
+	const evaluateScript = (call) => {
+		let script, value;
+		if (needsRepl.test(call.code))
+			return false;
+		try {
+			script = new vm.Script(call.code, { filename: call.name, displayErrors: false });
+		} catch {
+			return false; // REPL mode says where it is wrong
+		}
+		try {
+			value = scope.run(call, runScript, script);
+		} catch (e) {
+			if (isInterrupt(e))
+				throw e;
+			showError(e);
+			finish(call, EXCEPTION);
+			return true;
+		}
+		scope.run(call, conclude, call, () => echo(call, value));
+		return true;
+	};
+	const runScript = (script) => script.runInThisContext({ breakOnSigint: true, displayErrors: false });
+	const isInterrupt = (e) => e && e.code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED';
+
+	const run = (id, length, results) => {
 		const bytes = Buffer.alloc(length);
 		for (let n = 0, got; n < length; n += got)
 			if (!(got = fs.readSync(8, bytes, n, length - n, n)))
 				break;
-		const call = { id, code: bytes.toString(), name: `REPL${id}`, status: OK, finished: false };
+		const call = { id, code: bytes.toString(), name: `REPL${id}`, status: OK, finished: false,
+			results, entries: 0, bytes: 0, end: 0, displays: [], handles: false };
 		current = call;
 		hooks.step = () => scope.run(call, evaluate, call);
 		try {
-			guarded.runInThisContext({ breakOnSigint: true });
+			if (!evaluateScript(call))
+				guarded.runInThisContext({ breakOnSigint: true });
 		} catch (e) {
-			if (e && e.code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED')
-				interrupted(call);
-			else
+			if (!isInterrupt(e))
 				throw e;
+			interrupted(call);
 		}
+		if (!call.finished)
+			process.on('SIGINT', onSigint);
 	};
 
 	const uncaught = (error) => {
@@ -260,7 +439,6 @@
 
 	process.on('uncaughtException', uncaught);
 	process.on('unhandledRejection', uncaught);
-	process.on('SIGINT', () => current && !current.finished && interrupted(current));
 
 	session.connect();
 	let line = '';
@@ -270,9 +448,9 @@
 		const at = line.indexOf('\n');
 		if (at < 0)
 			return;
-		const [id, length] = line.slice(0, at).split(' ').map(Number);
+		const [id, length, results] = line.slice(0, at).split(' ').map(Number);
 		line = line.slice(at + 1);
-		run(id, length);
+		run(id, length, results === 1);
 	});
 	input.on('end', () => process.exit(0));
 	report(0, 0, 0);

@@ -85,6 +85,23 @@ def test_repl_timeout_interrupts_and_keeps_state(sandbox):
         assert c.repl("python", "kept")[1] == b"1\n"
 
 
+def test_repl_results_come_beside_the_output(sandbox):
+    c = sandbox()
+    size = 3 << 20
+    last, out, _ = c.repl("python", f"""
+class Picture:
+    def __repr__(self): return "a picture"
+    def _repr_png_(self): return bytes(range(256)) * {size // 256}
+print("printed")
+Picture()""", flags=wire.REPL_RESULTS)
+    assert (last["status"], out) == (0, b"printed\na picture\n")
+    (mime, data, note), picture = c.results
+    assert (mime, data, note) == ("text/plain", b"a picture", "")
+    assert picture == ("image/png", bytes(range(256)) * (size // 256), "")
+    assert c.repl("python", "1+1")[1] == b"2\n"
+    assert c.results == []  # nobody asked
+
+
 def test_repl_shell(sandbox):
     c = sandbox()
     c.repl("sh", "cd /usr; X=5")

@@ -11,14 +11,15 @@ MAGIC = b"MSBWIRE1"
 VERSION = 1
 WINDOW = 256 * 1024
 DATA_MAX = 32 * 1024
-IN, OUT, ERR = 0, 1, 2
+IN, OUT, ERR, RESULT = 0, 1, 2, 3
+REPL_RESULTS = 1
 LINK_CLIENT = 2
 
 TYPES = {
     "HELLO": 1, "HELLO_ACK": 2, "ERROR": 3, "PING": 4, "PONG": 5, "DATA": 16, "EOF": 17, "CREDIT": 18,
     "CLOSE": 19, "METRICS": 35, "METRICS_REPLY": 36, "EXEC": 48, "EXEC_STARTED": 49, "EXEC_RESIZE": 50,
-    "EXEC_SIGNAL": 51, "EXEC_EXIT": 52, "REPL_RUN": 64, "REPL_DONE": 65, "FILE_READ": 80,
-    "FILE_WRITE": 81, "FILE_LIST": 82, "FILE_STAT": 83, "FILE_MKDIR": 84, "FILE_REMOVE": 85,
+    "EXEC_SIGNAL": 51, "EXEC_EXIT": 52, "REPL_RUN": 64, "REPL_DONE": 65, "REPL_RESULT": 66,
+    "FILE_READ": 80, "FILE_WRITE": 81, "FILE_LIST": 82, "FILE_STAT": 83, "FILE_MKDIR": 84, "FILE_REMOVE": 85,
     "FILE_RENAME": 86, "FILE_DONE": 87, "SANDBOX_STATE": 128, "SANDBOX_STOP": 129,
 }
 NAMES = {v: k for k, v in TYPES.items()}
@@ -44,8 +45,9 @@ BODIES = {
     "EXEC_EXIT": [("reason", "B"), ("status", "I"), ("wall_ns", "Q"), ("cpu_user_ns", "Q"),
                   ("cpu_system_ns", "Q"), ("max_rss_bytes", "Q")],
     "REPL_RUN": [("language", "s"), ("timeout_ms", "Q"), ("code_len", "Q"), ("user", "s"), ("cwd", "s"),
-                 ("env", "l")],
+                 ("env", "l"), ("flags", "I")],
     "REPL_DONE": [("status", "B"), ("state_lost", "B"), ("exit_code", "I"), ("wall_ns", "Q")],
+    "REPL_RESULT": [("mime", "s"), ("size", "Q"), ("note", "s")],
     "FILE": [("flags", "I"), ("path", "s"), ("user", "s"), ("mode", "I"), ("offset", "Q"), ("length", "Q"),
              ("to", "s")],
     "FILE_DONE": [("mode", "I"), ("uid", "I"), ("gid", "I"), ("size", "Q"), ("mtime_ns", "Q"), ("inode", "Q"),
@@ -156,9 +158,12 @@ class Client:
         return channel
 
     def finish(self, channel, data=b"", eof=True, credit=True):
-        """Feeds STREAM_IN, gathers the output, returns (last message, out, err)."""
+        """Feeds STREAM_IN, gathers the output, returns (last message, out, err).
+
+        Results are in self.results then: (mime, data, note) each.
+        """
         window, sent, out, done_in = WINDOW, 0, {OUT: bytearray(), ERR: bytearray()}, not eof
-        view = memoryview(data)
+        view, self.results = memoryview(data), []
         while True:
             while sent < len(data) and window:
                 n = min(window, DATA_MAX, len(data) - sent)
@@ -170,8 +175,11 @@ class Client:
             name, got, flags, body = self.recv()
             if got != channel:
                 raise AssertionError(f"{name} on channel {got} while waiting for {channel}")
-            if name == "DATA":
-                out[flags] += body
+            if name == "REPL_RESULT":
+                r = unpack(name, body)
+                self.results.append((r["mime"], bytearray(), r["note"]))
+            elif name == "DATA":
+                (self.results[-1][1] if flags == RESULT else out[flags]).extend(body)
                 if credit:
                     self.send("CREDIT", channel, stream=flags, bytes=len(body))
             elif name == "CREDIT":

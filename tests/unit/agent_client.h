@@ -22,9 +22,18 @@
 #include "base/mem.h"
 
 #define CLIENT_CALLS 8
+#define CLIENT_RESULTS 70 /* more than a call may have */
+
+struct client_result {
+	char mime[256], note[256];
+	uint64_t size; /* announced */
+	struct buf data;
+};
 
 struct call {
 	uint32_t channel; /* 0 = free */
+	struct client_result results[CLIENT_RESULTS];
+	unsigned n_results;
 	const uint8_t *data; /* of STREAM_IN */
 	size_t data_len, sent;
 	bool eof, eof_sent, no_credit;
@@ -98,6 +107,28 @@ static inline struct call *client_find(struct client *x, uint32_t channel)
 	return NULL;
 }
 
+static inline void client_got_result(struct call *c, const struct frame *f)
+{
+	struct client_result *r = &c->results[c->n_results++];
+	struct frame_repl_result m;
+
+	assert_true(c->n_results <= CLIENT_RESULTS);
+	assert_int_equal(frame_decode(f, &m, sizeof(m)), 0);
+	assert_int_equal(frame_str_copy(&m.mime, r->mime, sizeof(r->mime)), 0);
+	assert_int_equal(frame_str_copy(&m.note, r->note, sizeof(r->note)), 0);
+	r->size = m.size;
+}
+
+static inline struct buf *client_stream(struct call *c, uint16_t stream)
+{
+	struct client_result *r = &c->results[c->n_results - 1];
+
+	if (stream != STREAM_RESULT)
+		return stream == STREAM_OUT ? &c->out : &c->err;
+	assert_true(c->n_results && buf_len(&r->data) < r->size);
+	return &r->data;
+}
+
 static inline void client_got(struct client *x, const struct frame *f)
 {
 	struct frame_credit credit = { .bytes = f->len };
@@ -117,16 +148,17 @@ static inline void client_got(struct client *x, const struct frame *f)
 	assert_int_equal(c->last, 0); /* nothing follows the last message */
 	switch (f->type) {
 	case FRAME_DATA:
-		assert_true(f->flags == STREAM_OUT || f->flags == STREAM_ERR);
-		assert_int_equal(buf_append(f->flags == STREAM_OUT ? &c->out : &c->err, f->body,
-					    f->len),
-				 0);
+		assert_true(f->flags != STREAM_IN && f->flags < STREAM_COUNT);
+		assert_int_equal(buf_append(client_stream(c, f->flags), f->body, f->len), 0);
 		if (c->no_credit)
 			c->owed[f->flags] += f->len;
 		else
 			client_send(x, c->channel, FRAME_CREDIT, f->flags, &credit);
 		return;
 	case FRAME_EOF:
+		return;
+	case FRAME_REPL_RESULT:
+		client_got_result(c, f);
 		return;
 	case FRAME_EXEC_STARTED:
 		c->started = true;
@@ -237,6 +269,9 @@ static inline void client_release(struct call *c)
 {
 	buf_fini(&c->out);
 	buf_fini(&c->err);
+	for (unsigned i = 0; i < c->n_results; i++)
+		buf_fini(&c->results[i].data);
+	c->n_results = 0;
 	c->channel = 0;
 }
 
