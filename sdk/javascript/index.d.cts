@@ -86,6 +86,18 @@ interface Printed {
   readonly durationMs: number | undefined;
 }
 
+/** A value or a picture that code showed beside what it printed. */
+export class RichResult {
+  private constructor();
+  /** "text/plain", "image/png". */
+  readonly mime: string;
+  readonly data: Uint8Array;
+  /** The data of a type of text. */
+  readonly text: string | undefined;
+  /** Why the data is missing: it was too large, or making it failed. */
+  readonly note: string | undefined;
+}
+
 /** The outcome of run(). */
 export interface Execution extends Printed {}
 export class Execution {
@@ -99,6 +111,8 @@ export class Execution {
   readonly exitCode: number | undefined;
   /** Does the next call start with a fresh interpreter? */
   readonly stateLost: boolean;
+  /** What the code showed beside its output: the value of its last expression, pictures. */
+  readonly results: readonly RichResult[];
   readonly timedOut: boolean;
   /** Did the code fail, or print anything but blank lines on standard error? */
   hasError(): boolean;

@@ -21,6 +21,7 @@ export const {
   NotStartedError,
   PythonSandbox,
   RequestTimeoutError,
+  RichResult,
   SandboxFailedError,
   SandboxNotFoundError,
   SandboxOptions,

@@ -19,6 +19,7 @@
 #include "server/api.h"
 #include "server/box.h"
 #include "server/lines.h"
+#include "server/rich.h"
 
 #define RUN_OUTPUT_MAX (8u << 20)
 
@@ -29,6 +30,7 @@ struct run {
 	struct client_channel channel;
 	struct corpse corpse;
 	struct lines lines;
+	struct rich rich;
 	/* what is still to be sent as the standard input: the code of a REPL_RUN */
 	const char *code;
 	size_t code_left;
@@ -41,6 +43,7 @@ static void run_free(struct corpse *c)
 	struct run *r = container_of(c, struct run, corpse);
 
 	lines_fini(&r->lines);
+	rich_fini(&r->rich);
 	free(r);
 }
 
@@ -108,7 +111,7 @@ static void run_repl_done(struct run *r, const struct frame *f)
 		[REPL_EXITED] = "exited",
 	};
 	struct frame_repl_done d;
-	json_t *result, *output;
+	json_t *result, *output, *results;
 	char line[128];
 
 	if (frame_decode(f, &d, sizeof(d)) || d.status > REPL_EXITED) {
@@ -124,10 +127,14 @@ static void run_repl_done(struct run *r, const struct frame *f)
 		lines_say(&r->lines, true, line);
 	}
 	output = lines_take(&r->lines);
-	result = output ? json_pack("{s:s, s:O, s:o}", "status", d.status ? "error" : "success",
-				    "language", json_object_get(r->call->params, "language"),
-				    "output", output)
-			: NULL;
+	results = rich_take(&r->rich);
+	result = output && results ? json_pack("{s:s, s:O, s:O, s:O}", "status",
+					       d.status ? "error" : "success", "language",
+					       json_object_get(r->call->params, "language"),
+					       "output", output, "results", results)
+				   : NULL;
+	json_decref(output);
+	json_decref(results);
 	if (result && d.status)
 		json_object_set_new(result, "reason", json_string(reasons[d.status]));
 	if (result && d.status == REPL_EXITED)
@@ -199,7 +206,10 @@ static void run_frame(struct client_channel *ch, const struct frame *f)
 
 	switch (f->type) {
 	case FRAME_DATA:
-		lines_add(&r->lines, f->flags == STREAM_ERR, f->body, f->len);
+		if (f->flags == STREAM_RESULT)
+			rich_add_data(&r->rich, f->body, f->len);
+		else
+			lines_add(&r->lines, f->flags == STREAM_ERR, f->body, f->len);
 		client_credit(ch, f->flags, f->len);
 		return;
 	case FRAME_CREDIT:
@@ -207,6 +217,9 @@ static void run_frame(struct client_channel *ch, const struct frame *f)
 			r->window += credit.bytes;
 			run_send_code(r);
 		}
+		return;
+	case FRAME_REPL_RESULT:
+		rich_add(&r->rich, f);
 		return;
 	case FRAME_REPL_DONE:
 		run_repl_done(r, f);
@@ -255,6 +268,7 @@ static void run_open(struct rpc_call *c, struct box *b, uint16_t type, const voi
 	r->channel.on_frame = run_frame;
 	list_init(&r->channel.link);
 	lines_init(&r->lines, RUN_OUTPUT_MAX, &c->server->outputs);
+	rich_init(&r->rich, &c->server->outputs);
 	r->code = code;
 	r->code_left = code_len;
 	r->window = FRAME_WINDOW;
@@ -289,7 +303,8 @@ void method_sandbox_repl_run(struct rpc_call *c)
 {
 	json_t *code = json_object_get(c->params, "code");
 	const char *given = rpc_string(c->params, "language"), *language = run_language(given);
-	struct frame_repl_run msg = { .timeout_ms = rpc_timeout_ms(c->params) };
+	struct frame_repl_run msg = { .timeout_ms = rpc_timeout_ms(c->params),
+				      .flags = REPL_RESULTS };
 	struct box *b = run_find_box(c);
 
 	if (!b)

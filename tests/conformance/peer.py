@@ -55,6 +55,12 @@ THEN_STAY = {
     "wrong type": reply({"status": 5, "language": "x", "output": []}),
     "no output": reply({"status": "success", "language": "x"}),
     "newer": reply(printed(("stdout", "a"), unknown={"x": 1})),
+    "results": reply(printed(results=[
+        {"mime": "text/plain", "encoding": "utf-8", "data": "\u00fc\n"},
+        {"mime": "image/png", "encoding": "base64", "data": "iVBO"},
+        {"mime": "a/b", "encoding": "base64", "data": "", "note": "left out"}])),
+    "bad base64": reply(printed(results=[{"mime": "a/b", "encoding": "base64", "data": "e A="}])),
+    "bad results": reply(printed(results=[{"mime": "a/b"}])),
     "white space": reply(printed(("stdout", "  a "), ("stdout", " \t"), ("stderr", ""), ("stdout", ""))),
     "blank stderr": reply(printed(("stderr", ""))),
     "other spaces": reply(printed(("stdout", "a\u00a0\u2003\ufeff\u0085\u001f"))),

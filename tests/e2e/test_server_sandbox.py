@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sandboxes through the server: life, code, commands, metrics."""
+import base64
 import json
 import os
 import threading
@@ -79,6 +80,35 @@ def test_a_time_limit_interrupts_and_returns_what_was_printed(server):
     lost = result.get("state_lost", False)
     after = server.run("py", "print(kept)")
     assert texts(after) == ([] if lost else ["5"]) and (after["status"] == "error") is lost
+
+
+def test_values_and_pictures_are_results(server):
+    result = server.run("py", "print('p')\n6 * 7")
+    assert texts(result) == ["p", "42"]
+    assert result["results"] == [{"mime": "text/plain", "encoding": "utf-8", "data": "42"}]
+    assert server.run("py", "print('p')")["results"] == []
+    size = 6 << 20
+    result = server.run("py", f"""
+class Picture:
+    def __init__(self, size): self.size = size
+    def __repr__(self): return "P"
+    def _repr_png_(self): return bytes(range(256)) * (self.size // 256)
+display(Picture(3 << 20))
+Picture({size})""")
+    assert result["status"] == "success" and texts(result) == ["P", "P"]
+    entries = result["results"]
+    assert [e["mime"] for e in entries] == ["text/plain", "image/png"] * 2
+    assert entries[1]["encoding"] == "base64"
+    assert base64.b64decode(entries[1]["data"]) == bytes(range(256)) * ((3 << 20) // 256)
+    assert entries[3]["data"] == "" and f"{size} bytes" in entries[3]["note"]
+    assert server.run("py", "echo 1", language="sh")["results"] == []
+
+
+def test_results_that_the_guest_makes_up_spoil_only_themselves(server):
+    code = "import os\n_ = os.pwrite(8, b'\\xff' * 9999, 0), os.write(9, b'%d 3 9999\\n' % {})\n1"
+    assert server.run("py", code.format("int(__import__('sys')._getframe().f_code.co_filename[7:-1])"))["status"] == \
+        "success"
+    assert server.run("py", "2")["results"][0]["data"] == "2"
 
 
 def test_output_beyond_the_limit_is_cut_and_said(server):

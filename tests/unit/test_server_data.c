@@ -6,12 +6,14 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "base/checked.h"
 #include "base/mem.h"
 #include "codec/jsonrpc.h"
 #include "codec/token.h"
 #include "codec/utf8.h"
 #include "server/api.h"
 #include "server/lines.h"
+#include "server/rich.h"
 
 /* ---- keys ---------------------------------------------------------------------------- */
 
@@ -227,6 +229,126 @@ static void lines_are_bounded(void **state)
 	lines_fini(&l);
 }
 
+/* ---- results --------------------------------------------------------------------------- */
+
+/* A REPL_RESULT that announces @size bytes, and @n that come. */
+static void add_result(struct rich *r, const char *mime, uint64_t size, const char *note,
+		       const void *data, size_t n)
+{
+	struct frame_repl_result m = { .mime = frame_str_of(mime),
+				       .size = size,
+				       .note = frame_str_of(note) };
+	struct buf b = BUF_INIT;
+	struct frame f;
+
+	assert_int_equal(frame_encode(&b, 1, FRAME_REPL_RESULT, 0, &m), 0);
+	assert_true(frame_parse(buf_data(&b), buf_len(&b), &f) > 0);
+	assert_int_equal(rich_add(r, &f), 0);
+	for (size_t at = 0; at < n; at += 30000)
+		rich_add_data(r, (const char *)data + at, min_u64(30000, n - at));
+	buf_fini(&b);
+}
+
+static void expect_results(struct rich *r, const char *want)
+{
+	json_t *a = rich_take(r);
+	char *got;
+
+	assert_non_null(a);
+	got = json_dumps(a, JSON_COMPACT);
+	assert_string_equal(got, want);
+	free(got);
+	json_decref(a);
+	rich_fini(r);
+	assert_int_equal(r->pool->used, 0);
+}
+
+static void results_are_text_or_base64(void **state)
+{
+	struct lines_pool pool = { .max = 100000 };
+	struct rich r;
+
+	(void)state;
+	rich_init(&r, &pool);
+	expect_results(&r, "[]");
+	rich_init(&r, &pool);
+	add_result(&r, "text/plain", 3, "", "\xc3\xbc\n", 3);
+	add_result(&r, "image/png", 5, "", "\x89PNG\r", 5);
+	add_result(&r, "image/svg+xml", 2, "", "a\xff", 2);
+	add_result(&r, "application/json", 2, "", "{}", 2);
+	add_result(&r, "image/png", 0, "left out", "", 0);
+	add_result(&r, "text/html", 0, "", "", 0);
+	expect_results(
+		&r,
+		"[{\"mime\":\"text/plain\",\"encoding\":\"utf-8\",\"data\":\"\xc3\xbc\\n\"},"
+		"{\"mime\":\"image/png\",\"encoding\":\"base64\",\"data\":\"iVBORw0=\"},"
+		"{\"mime\":\"image/svg+xml\",\"encoding\":\"utf-8\",\"data\":\"a\xef\xbf\xbd\"},"
+		"{\"mime\":\"application/json\",\"encoding\":\"utf-8\",\"data\":\"{}\"},"
+		"{\"mime\":\"image/png\",\"encoding\":\"base64\",\"note\":\"left "
+		"out\",\"data\":\"\"},"
+		"{\"mime\":\"text/html\",\"encoding\":\"utf-8\",\"data\":\"\"}]");
+}
+
+static void a_guest_cannot_spoil_results(void **state)
+{
+	struct lines_pool pool = { .max = 100000 };
+	struct frame bad = { .type = FRAME_REPL_RESULT, .len = 3, .body = (const uint8_t *)"abc" };
+	struct rich r;
+
+	(void)state;
+	rich_init(&r, &pool);
+	rich_add_data(&r, "nobody's", 8);
+	add_result(&r, "no type", 1, "", "x", 1);
+	add_result(&r, "text/plain", 2, "", "more than announced", 19);
+	add_result(&r, "text/plain", 9, "", "less", 4);
+	assert_int_equal(rich_add(&r, &bad), -EPROTO);
+	rich_add_data(&r, "nobody's", 8);
+	expect_results(&r, "[{\"mime\":\"text/"
+			   "plain\",\"encoding\":\"utf-8\",\"data\":\"mo\"},{\"mime\":\"text/"
+			   "plain\",\"encoding\":\"utf-8\",\"note\":"
+			   "\"lost: 9 bytes were announced, 4 came\",\"data\":\"\"}]");
+}
+
+static void results_are_bounded(void **state)
+{
+	static const char left_out[] = "{\"mime\":\"a/b\",\"encoding\":\"base64\",\"note\":\"left "
+				       "out: %llu bytes, there is "
+				       "no room for them\",\"data\":\"\"}";
+	struct lines_pool pool = { .max = 5000 };
+	auto_free char *text = malloc(FRAME_RESULTS_BYTES);
+	char want[1024], first[256];
+	struct rich r;
+	json_t *a;
+
+	(void)state;
+	/* By the pool, and by what one call may have, in which the small one still fits. */
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned long long size = i ? FRAME_RESULTS_BYTES + 1 : 5000;
+
+		rich_init(&r, &pool);
+		add_result(&r, "a/b", size, "", "xxx", 3);
+		add_result(&r, "a/b", 1, "", "x", 1);
+		snprintf(first, sizeof(first), left_out, size);
+		snprintf(want, sizeof(want),
+			 "[%s,{\"mime\":\"a/b\",\"encoding\":\"base64\",\"data\":\"eA==\"}]",
+			 first);
+		expect_results(&r, want);
+		pool.max = 100u << 20;
+	}
+	/* By the JSON that it becomes: control characters are six times as long there. */
+	memset(text, 1, FRAME_RESULTS_BYTES);
+	for (unsigned i = 0; i < 2; i++) {
+		rich_init(&r, &pool);
+		add_result(&r, i ? "text/plain" : "image/png", FRAME_RESULTS_BYTES, "", text,
+			   FRAME_RESULTS_BYTES);
+		a = rich_take(&r);
+		assert_int_equal(i, json_object_get(json_array_get(a, 0), "note") != NULL);
+		json_decref(a);
+		rich_fini(&r);
+	}
+	assert_int_equal(pool.used, 0);
+}
+
 static void lines_share_a_pool(void **state)
 {
 	struct lines_pool pool = { .max = 100 };
@@ -401,6 +523,9 @@ int main(void)
 		TEST(lines_come_in_the_order_of_their_ends),
 		TEST(lines_are_bounded),
 		TEST(lines_share_a_pool),
+		TEST(results_are_text_or_base64),
+		TEST(a_guest_cannot_spoil_results),
+		TEST(results_are_bounded),
 		TEST(requests_are_checked),
 		TEST(parameters_are_checked_against_the_schema),
 		TEST(every_error_code_is_described),

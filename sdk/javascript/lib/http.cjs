@@ -33,8 +33,8 @@ function fromWire(type, o) {
   }
   const out = {};
   for (const [name, here, kind, optional] of wire.types[type]) {
-    const value = o[name];
-    out[here] = optional && (value === null || value === undefined) ? undefined : check(value, kind, name);
+    const value = optional === 'empty' ? o[name] ?? [] : o[name];
+    out[here] = optional === true && (value === null || value === undefined) ? undefined : check(value, kind, name);
   }
   return out;
 }

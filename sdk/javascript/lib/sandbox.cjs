@@ -113,6 +113,25 @@ class Printed {
   }
 }
 
+/** Base64 as the server writes it; Buffer.from() would take anything. */
+function fromBase64(text) {
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.toString('base64') !== text) {
+    throw new InvalidResponseError("the server's answer has a result that is no base64");
+  }
+  return bytes;
+}
+
+class RichResult {
+  constructor(r) {
+    const isText = r.encoding === 'utf-8';
+    this.mime = r.mime;
+    this.data = isText ? Buffer.from(r.data, 'utf8') : fromBase64(r.data);
+    this.text = isText ? r.data : undefined;
+    this.note = r.note;
+  }
+}
+
 class Execution extends Printed {
   constructor(result) {
     const r = fromWire('ReplResult', result);
@@ -122,6 +141,7 @@ class Execution extends Printed {
     this.reason = r.reason;
     this.exitCode = r.exitCode;
     this.stateLost = r.stateLost === true;
+    this.results = r.results.map((x) => new RichResult(x));
   }
 
   get timedOut() {
@@ -397,6 +417,7 @@ module.exports = {
   Metrics,
   NodeSandbox,
   PythonSandbox,
+  RichResult,
   SandboxOptions,
   SandboxOptionsBuilder,
   listSandboxes,

@@ -7,6 +7,17 @@ export interface Line {
   readonly text: string;
 }
 
+export interface WireResult {
+  /** of the data: text/plain, image/png; without parameters */
+  readonly mime: string;
+  /** utf-8: the data is text (text/*, */json, */xml, */javascript, *+json, *+xml; bytes that are no UTF-8 are U+FFFD); base64: it is bytes, in base64 with padding */
+  readonly encoding: string;
+  /** empty if there is a note */
+  readonly data: string;
+  /** only if the data is missing: why, one line */
+  readonly note?: string | undefined;
+}
+
 export interface SandboxInfo {
   readonly name: string;
   readonly namespace: string;
@@ -38,6 +49,8 @@ export interface ReplResult {
   /** as it was given */
   readonly language: string;
   readonly output: readonly Line[];
+  /** what the code showed beside its output: the value of its last expression, pictures, what it gave to display(); at most 64, with 8 MiB of data together. text/plain is the first entry of each value, those after it show the same value */
+  readonly results: readonly WireResult[];
   /** only with status error */
   readonly reason?: string | undefined;
   /** only if the interpreter ended */

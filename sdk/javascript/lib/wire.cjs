@@ -26,11 +26,18 @@ const errors = Object.freeze({
   '-32006': 'Denied',
 });
 
-// Members of the answers: [name on the wire, name here, type, may it be absent].
+// Members of the answers: [name on the wire, name here, type, may it be absent ('empty': it is
+// an empty array then)].
 const types = Object.freeze({
   Line: [
     ['stream', 'stream', 'string', false],
     ['text', 'text', 'string', false],
+  ],
+  WireResult: [
+    ['mime', 'mime', 'string', false],
+    ['encoding', 'encoding', 'string', false],
+    ['data', 'data', 'string', false],
+    ['note', 'note', 'string', true],
   ],
   SandboxInfo: [
     ['name', 'name', 'string', false],
@@ -53,6 +60,7 @@ const types = Object.freeze({
     ['status', 'status', 'string', false],
     ['language', 'language', 'string', false],
     ['output', 'output', ['Line'], false],
+    ['results', 'results', ['WireResult'], 'empty'],
     ['reason', 'reason', 'string', true],
     ['exit_code', 'exitCode', 'integer', true],
     ['state_lost', 'stateLost', 'boolean', true],

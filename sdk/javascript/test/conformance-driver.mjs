@@ -95,6 +95,7 @@ const operations = {
       exit_code: x.exitCode ?? null,
       state_lost: x.stateLost,
       timed_out: x.timedOut,
+      results: x.results.map((r) => [r.mime, r.text ?? null, Buffer.from(r.data).toString('hex'), r.note ?? null]),
     };
   },
   async command(q, signal) {

@@ -110,6 +110,7 @@ class Driver:
             "exit_code": x.exit_code,
             "state_lost": x.state_lost,
             "timed_out": x.timed_out,
+            "results": [[r.mime, r.text, r.data.hex(), r.note] for r in x.results],
         }
 
     async def command(self, q):

@@ -2,8 +2,8 @@
 //! What tests/conformance asks of the Rust SDK: a JSON request a line in, an answer a line out.
 //! tests/conformance/README.md has the requests.
 use microsandbox::{
-    list_sandboxes, CommandExecution, ErrorKind, Execution, Language, Line, Node, Python, Sandbox, SandboxError,
-    SandboxMetrics, SandboxOptions, StartOptions,
+    list_sandboxes, CommandExecution, ErrorKind, Execution, Language, Line, Node, Python, RichResult, Sandbox,
+    SandboxError, SandboxMetrics, SandboxOptions, StartOptions,
 };
 use serde_json::{json, Map, Value};
 use std::collections::HashMap;
@@ -134,6 +134,11 @@ fn joined(mut a: Value, b: Value) -> Value {
     a
 }
 
+fn result(r: &RichResult) -> Value {
+    let hex: String = r.data().iter().map(|b| format!("{b:02x}")).collect();
+    json!([r.mime(), r.text(), hex, r.note()])
+}
+
 async fn execution(x: Execution) -> Result<Value, SandboxError> {
     let more = json!({
         "status": x.status(),
@@ -143,6 +148,7 @@ async fn execution(x: Execution) -> Result<Value, SandboxError> {
         "exit_code": x.exit_code(),
         "state_lost": x.state_lost(),
         "timed_out": x.timed_out(),
+        "results": x.results().iter().map(result).collect::<Vec<_>>(),
     });
     Ok(joined(printed!(x), more))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-use crate::types::{CommandResult, Line, ReplResult};
-use crate::SandboxError;
+use crate::types::{CommandResult, Line, ReplResult, WireResult};
+use crate::{wire, SandboxError};
 use serde_json::Value;
 
 /// What is taken off the end of `output()` and `error()`; the same in all SDKs.
@@ -59,17 +59,60 @@ macro_rules! printed {
     };
 }
 
+/// A value or a picture that code showed beside what it printed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RichResult {
+    mime: String,
+    data: Vec<u8>,
+    is_text: bool,
+    note: Option<String>,
+}
+
+impl RichResult {
+    fn new(r: WireResult) -> Result<Self, SandboxError> {
+        let is_text = r.encoding == "utf-8";
+        let data = if is_text { r.data.into_bytes() } else { wire::base64(&r.data)? };
+        Ok(Self { mime: r.mime, data, is_text, note: r.note })
+    }
+
+    /// `text/plain`, `image/png`.
+    pub fn mime(&self) -> &str {
+        &self.mime
+    }
+
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The data of a type of text.
+    pub fn text(&self) -> Option<&str> {
+        if self.is_text {
+            std::str::from_utf8(&self.data).ok()
+        } else {
+            None
+        }
+    }
+
+    /// Why the data is missing: it was too large, or making it failed.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+}
+
 /// The outcome of `run()`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
     result: ReplResult,
+    results: Vec<RichResult>,
 }
 
 printed!(Execution);
 
 impl Execution {
     pub(crate) fn new(result: &Value) -> Result<Self, SandboxError> {
-        Ok(Self { result: ReplResult::from_wire(result)? })
+        let mut result = ReplResult::from_wire(result)?;
+        let results = std::mem::take(&mut result.results).into_iter().map(RichResult::new).collect::<Result<_, _>>()?;
+        Ok(Self { result, results })
     }
 
     /// `success`, or `error`: the code raised, ran out of time or ended its interpreter.
@@ -93,6 +136,11 @@ impl Execution {
     /// If the interpreter ended.
     pub fn exit_code(&self) -> Option<i64> {
         self.result.exit_code
+    }
+
+    /// What the code showed beside its output: the value of its last expression, pictures.
+    pub fn results(&self) -> &[RichResult] {
+        &self.results
     }
 
     /// Does the next call start with a fresh interpreter?

@@ -29,7 +29,7 @@ mod wire;
 
 pub use base::BaseSandbox;
 pub use error::{ApiError, ErrorKind, SandboxError};
-pub use execution::{CommandExecution, Execution};
+pub use execution::{CommandExecution, Execution, RichResult};
 pub use options::{SandboxOptions, SandboxOptionsBuilder, StartOptions};
 pub use sandbox::{list_sandboxes, Command, Language, Metrics, Node, NodeSandbox, Python, PythonSandbox, Sandbox};
 pub use types::{code, Line, SandboxInfo, SandboxMetrics};

@@ -47,6 +47,30 @@ impl Line {
 
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+pub struct WireResult {
+    /// of the data: text/plain, image/png; without parameters
+    pub mime: String,
+    /// utf-8: the data is text (text/*, */json, */xml, */javascript, *+json, *+xml; bytes that are no UTF-8 are U+FFFD); base64: it is bytes, in base64 with padding
+    pub encoding: String,
+    /// empty if there is a note
+    pub data: String,
+    /// only if the data is missing: why, one line
+    pub note: Option<String>,
+}
+
+impl WireResult {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            mime: wire::required(o, "mime", wire::string)?,
+            encoding: wire::required(o, "encoding", wire::string)?,
+            data: wire::required(o, "data", wire::string)?,
+            note: wire::optional(o, "note", wire::string)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SandboxInfo {
     pub name: String,
     pub namespace: String,
@@ -109,6 +133,8 @@ pub struct ReplResult {
     /// as it was given
     pub language: String,
     pub output: Vec<Line>,
+    /// what the code showed beside its output: the value of its last expression, pictures, what it gave to display(); at most 64, with 8 MiB of data together. text/plain is the first entry of each value, those after it show the same value
+    pub results: Vec<WireResult>,
     /// only with status error
     pub reason: Option<String>,
     /// only if the interpreter ended
@@ -126,6 +152,7 @@ impl ReplResult {
             status: wire::required(o, "status", wire::string)?,
             language: wire::required(o, "language", wire::string)?,
             output: wire::objects(o, "output", Line::from_wire)?,
+            results: wire::added_objects(o, "results", WireResult::from_wire)?,
             reason: wire::optional(o, "reason", wire::string)?,
             exit_code: wire::optional(o, "exit_code", wire::integer)?,
             state_lost: wire::optional(o, "state_lost", wire::boolean)?,

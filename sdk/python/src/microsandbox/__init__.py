@@ -19,6 +19,7 @@ from ._async import (
     PythonSandbox,
     list_sandboxes,
 )
+from ._protocol import RichResult
 from ._wire import Line, SandboxInfo, SandboxMetrics
 from .errors import (
     AccessDeniedError,
@@ -59,6 +60,7 @@ __all__ = [
     "NotStartedError",
     "PythonSandbox",
     "RequestTimeoutError",
+    "RichResult",
     "SandboxFailedError",
     "SandboxInfo",
     "SandboxMetrics",

@@ -108,6 +108,8 @@ class Execution(p.ExecutionBase):
         state_lost: does the next call start with a fresh interpreter?
         language: of the code
         lines: what was printed, as it came: tuple of Line(stream, text)
+        results: what the code showed beside that, the value of its last expression and
+            pictures: tuple of RichResult(mime, data, text, note)
         stdout, stderr: the lines of one stream, joined
         truncated: did it print more than the server keeps of a call?
         duration_ms: how long it took in the sandbox

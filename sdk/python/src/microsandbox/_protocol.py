@@ -2,13 +2,14 @@
 """Calls and their answers, without a connection: what both faces of the package share."""
 from __future__ import annotations
 
+import base64
 import json
 import warnings
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from . import _wire
 from ._settings import Endpoint, random_name
-from ._wire import CommandResult, Line, ReplResult, SandboxInfo, SandboxMetrics
+from ._wire import CommandResult, Line, ReplResult, SandboxInfo, SandboxMetrics, WireResult
 from .errors import (
     BY_NAME,
     BY_STATUS,
@@ -110,6 +111,31 @@ def list_call(namespace: Optional[str]) -> Call:
     return Call(_wire.LIST, {} if namespace is None else {"namespace": namespace}, QUERY_LIMIT)
 
 
+class RichResult:
+    """A value or a picture that code showed beside what it printed.
+
+    Attributes:
+        mime: its type: "text/plain", "image/png"
+        data: bytes
+        text: the data of a type of text as str, else None
+        note: why the data is missing (it was too large, or making it failed), else None
+    """
+
+    __slots__ = ("mime", "data", "text", "note")
+
+    def __init__(self, r: WireResult) -> None:
+        self.mime = r.mime
+        self.note = r.note
+        self.text = r.data if r.encoding == "utf-8" else None
+        try:
+            self.data = r.data.encode() if r.encoding == "utf-8" else base64.b64decode(r.data, validate=True)
+        except ValueError as e:
+            raise InvalidResponseError(f"the server's answer has a result that is no base64: {e}") from e
+
+    def __repr__(self) -> str:
+        return f"<RichResult {self.mime} {self.note or f'{len(self.data)} bytes'}>"
+
+
 class _Output:
     """What a call printed."""
 
@@ -145,6 +171,7 @@ class ExecutionBase(_Output):
         self.reason = r.reason
         self.exit_code = r.exit_code
         self.state_lost = bool(r.state_lost)
+        self.results = tuple(RichResult(x) for x in r.results)
 
     @property
     def timed_out(self) -> bool:

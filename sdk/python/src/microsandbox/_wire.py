@@ -65,6 +65,27 @@ class Line:
 
 
 @dataclass(frozen=True)
+class WireResult:
+    #: of the data: text/plain, image/png; without parameters
+    mime: str
+    #: utf-8: the data is text (text/*, */json, */xml, */javascript, *+json, *+xml; bytes that are no UTF-8 are U+FFFD); base64: it is bytes, in base64 with padding
+    encoding: str
+    #: empty if there is a note
+    data: str
+    #: only if the data is missing: why, one line
+    note: Optional[str]
+
+    @classmethod
+    def from_wire(cls, o: Any) -> WireResult:
+        return cls(
+            mime=_required(o, "mime", str),
+            encoding=_required(o, "encoding", str),
+            data=_required(o, "data", str),
+            note=_optional(o, "note", str),
+        )
+
+
+@dataclass(frozen=True)
 class SandboxInfo:
     name: str
     namespace: str
@@ -121,6 +142,8 @@ class ReplResult:
     #: as it was given
     language: str
     output: Tuple[Line, ...]
+    #: what the code showed beside its output: the value of its last expression, pictures, what it gave to display(); at most 64, with 8 MiB of data together. text/plain is the first entry of each value, those after it show the same value
+    results: Tuple[WireResult, ...]
     #: only with status error
     reason: Optional[str]
     #: only if the interpreter ended
@@ -137,6 +160,7 @@ class ReplResult:
             status=_required(o, "status", str),
             language=_required(o, "language", str),
             output=tuple(Line.from_wire(x) for x in _required(o, "output", list)),
+            results=tuple(WireResult.from_wire(x) for x in _optional(o, "results", list) or ()),
             reason=_optional(o, "reason", str),
             exit_code=_optional(o, "exit_code", int),
             state_lost=_optional(o, "state_lost", bool),

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
 
 from . import _protocol as p
+from ._protocol import RichResult
 from ._http import ResponseReader, build_request
 from ._settings import Endpoint
 from ._wire import CommandResult, Line, ReplResult, SandboxInfo, SandboxMetrics
@@ -32,6 +33,7 @@ __all__ = [
     "Metrics",
     "NodeSandbox",
     "PythonSandbox",
+    "RichResult",
     "SandboxInfo",
     "SandboxMetrics",
     "list_sandboxes",
