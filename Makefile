@@ -28,6 +28,7 @@ include mk/guest.mk
 include mk/kernel.mk
 include mk/server.mk
 include mk/host.mk
+include mk/capi.mk
 include mk/image.mk
 include mk/demo.mk
 include mk/test.mk
@@ -39,7 +40,7 @@ include mk/install.mk
 include mk/sdk.mk
 
 .PHONY: all clean help
-all: programs guest man ## build the host programs and the guest's initramfs
+all: programs guest man clib ## build the host programs, the C library and the guest's initramfs
 
 clean: ## remove everything that was built ($(O)); the kernel cache stays
 	rm -rf $(O)

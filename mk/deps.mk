@@ -3,7 +3,7 @@
 
 DEB_BUILD := gcc make pkg-config scdoc libc6-dev linux-libc-dev musl-tools cpio \
 	libjansson-dev libext2fs-dev libarchive-dev libssl-dev libslirp-dev \
-	node-llhttp
+	libcurl4-openssl-dev node-llhttp
 DEB_RUN := qemu-system-x86 e2fsprogs ca-certificates
 DEB_KERNEL := linux-source-6.1 flex bison bc xz-utils patch
 DEB_TEST := libcmocka-dev nodejs clang-14 libclang-rt-14-dev clang-format-14 python3 python3-pytest python3-venv \
@@ -15,6 +15,7 @@ pkg_check = $(if $(findstring MISSING-PACKAGE,$(1)),$(error missing library: ins
 	package $(patsubst MISSING-PACKAGE:%,%,$(filter MISSING-PACKAGE:%,$(1))) or run 'make deps'))
 
 JANSSON_LIBS = $(call pkg,jansson,libjansson-dev,--libs)
+CURL_LIBS = $(call pkg,libcurl,libcurl4-openssl-dev,--libs)
 EXT2FS_LIBS = $(call pkg,ext2fs,libext2fs-dev,--libs) $(call pkg,com_err,libext2fs-dev,--libs)
 ARCHIVE_LIBS = $(call pkg,libarchive,libarchive-dev,--libs) $(call pkg,libcrypto,libssl-dev,--libs)
 # Not by pkg-config: Debian's slirp.pc requires glib-2.0.pc, whose package

@@ -1,7 +1,7 @@
 # The host programs.  Each floor is one archive: a program links the floors that
 # it may know and nothing else.
 
-FLOORS := base codec sys net image vmm engine sandbox lib server cli
+FLOORS := base codec sys net image vmm engine sandbox lib server cli capi
 
 $(O)/src/%.o: CPPFLAGS_ALL += -DMSB_VERSION='"$(VERSION)"'
 
@@ -17,7 +17,7 @@ $(O)/lib/$(1).a: $$($(1)_OBJ)
 endef
 $(foreach f,$(FLOORS),$(eval $(call floor_rule,$(f))))
 
-$(O)/src/codec/%.o $(O)/src/net/%.o $(O)/src/vmm/%.o: WARN += $(WARN_STRICT)
+$(O)/src/codec/%.o $(O)/src/net/%.o $(O)/src/vmm/%.o $(O)/src/capi/%.o: WARN += $(WARN_STRICT)
 $(O)/src/net/%.o: CPPFLAGS_ALL += $(SLIRP_CFLAGS)
 
 $(O)/src/%.o: src/%.c $(FLAGS_STAMP)

@@ -1,6 +1,6 @@
 # Checks of the text itself.
 
-FORMAT_SRC = $(wildcard src/*/*.[ch] src/*/*/*.[ch] guest/agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.c include/*.h)
+FORMAT_SRC = $(wildcard src/*/*.[ch] src/*/*/*.[ch] guest/agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.c include/*.h sdk/c/*/*.[ch])
 
 .PHONY: lint check-layers format check-format check-protocol-doc
 lint: check-layers check-format check-protocol-doc ## layers, formatting, and the protocol's description

@@ -9,8 +9,8 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/tests/fuzz/%)
 T ?= 60
 
 # A test links every floor; the archives bring in only what it calls.
-TEST_FLOORS = $(call floors,agent cli server lib sandbox engine vmm net image sys codec base) $(LLHTTP_A)
-TEST_LIBS = $(CMOCKA_LIBS) $(LLHTTP_LIBS) -lm $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS)
+TEST_FLOORS = $(call floors,agent capi cli server lib sandbox engine vmm net image sys codec base) $(LLHTTP_A)
+TEST_LIBS = $(CMOCKA_LIBS) $(LLHTTP_LIBS) -lm $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(CURL_LIBS)
 
 $(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)
 	$(call say,CC,$<)

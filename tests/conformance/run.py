@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the shared cases through the SDKs and compares what comes out, also with one another.
 
-run.py [--sdk NAME]... [--only WORD] [--quick] [--msb PATH] [--rust-driver PATH] [--verbose] SUITE...
+run.py [--sdk NAME]... [--only WORD] [--quick] [--msb PATH] [--rust-driver PATH] [--c-driver PATH]
+       [--verbose] SUITE...
 
 README.md beside this file says how suites are written.
 """
@@ -35,6 +36,7 @@ def drivers(args):
         "python-sync": [*python, "--sync"],
         "javascript": ["node", str(SDK / "javascript/test/conformance-driver.mjs")],
         "rust": [args.rust_driver],
+        "c": [args.c_driver],
     }
 
 
@@ -338,16 +340,18 @@ async def run_suite(path, args, failures):
 
 
 async def main():
+    names = ["python", "python-sync", "javascript", "rust", "c"]
     p = argparse.ArgumentParser()
-    p.add_argument("--sdk", action="append", choices=["python", "python-sync", "javascript", "rust"])
+    p.add_argument("--sdk", action="append", choices=names)
     p.add_argument("--only", help="only cases whose name has this in it")
     p.add_argument("--quick", action="store_true", help="without the cases that wait for a time limit")
     p.add_argument("--msb", default=str(ROOT / "build/bin/msb"))
     p.add_argument("--rust-driver", default=str(ROOT / "build/sdk/rust/debug/examples/conformance_driver"))
+    p.add_argument("--c-driver", default=str(ROOT / "build/sdk/c/conformance/driver"))
     p.add_argument("--verbose", "-v", action="store_true")
     p.add_argument("suites", nargs="*", type=pathlib.Path, default=sorted(HERE.glob("*.json")))
     args = p.parse_args()
-    args.sdk = args.sdk or ["python", "python-sync", "javascript", "rust"]
+    args.sdk = args.sdk or names
     failures = []
     done = 0
     for path in args.suites:

@@ -35,8 +35,9 @@ def test_help_options_are_the_same(command):
         assert output(command, "--help") == output("help", command)
 
 
-def test_manual_page_is_well_formed():
-    p = subprocess.run(["mandoc", "-Tlint", "-Werror", BUILD / "man/msb.1"], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("page", sorted(p.stem for p in (ROOT / "man").glob("*.scd")))
+def test_manual_page_is_well_formed(page):
+    p = subprocess.run(["mandoc", "-Tlint", "-Werror", BUILD / "man" / page], stdout=subprocess.PIPE, text=True)
     assert p.returncode == 0, p.stdout
 
 

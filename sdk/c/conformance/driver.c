@@ -1,0 +1,738 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What tests/conformance asks of the C library: a JSON request a line on standard input, an
+ * answer a line on standard output.  tests/conformance/README.md has the requests.
+ *
+ * Each request has a thread of its own, so that they overlap as those of the other SDKs do.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <microsandbox.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct box {
+	struct box *next;
+	char *name;
+	struct msb_sandbox *sb;
+};
+
+struct request {
+	struct request *next;
+	json_t *q;
+	json_int_t id;
+	struct msb_cancel *cancel;
+	pthread_t thread;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of boxes and of standard output */
+static struct box *boxes; /* the newest of a name comes first; all live until the end */
+static struct request *requests; /* of the main thread alone */
+
+static void driver_say(json_int_t id, const char *key, json_t *value)
+{
+	json_t *o = json_pack("{s:I, s:o}", "id", id, key, value);
+
+	pthread_mutex_lock(&lock);
+	json_dumpf(o, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+	putchar('\n');
+	fflush(stdout);
+	pthread_mutex_unlock(&lock);
+	json_decref(o);
+}
+
+/* ---- answers ---- */
+
+static json_t *driver_text(const char *text)
+{
+	return text ? json_string(text) : json_null();
+}
+
+static json_t *driver_number(double v)
+{
+	return isnan(v) ? json_null() : json_real(v);
+}
+
+static json_t *driver_integer(int64_t v)
+{
+	return v < 0 ? json_null() : json_integer(v);
+}
+
+/* Frees @e. */
+static json_t *driver_error(struct msb_error *e)
+{
+	int kind = msb_error_kind(e);
+	json_t *o = json_pack("{s:s, s:s}", "kind", msb_kind_name(kind), "message",
+			      msb_error_message(e));
+	size_t n;
+
+	if (kind >= MSB_ERR_SERVER) {
+		int code = msb_error_code(e);
+
+		json_object_set_new(o, "code", code ? json_integer(code) : json_null());
+		json_object_set_new(o, "http_status", json_integer(msb_error_http_status(e)));
+	}
+	if (kind == MSB_ERR_COMMAND_TIMEOUT) {
+		const char *text = msb_error_stdout(e, &n);
+
+		json_object_set_new(o, "stdout", json_stringn(text, n));
+		text = msb_error_stderr(e, &n);
+		json_object_set_new(o, "stderr", json_stringn(text, n));
+	}
+	if (kind == MSB_ERR_FILE)
+		json_object_set_new(o, "errno", driver_text(msb_error_errno_name(e)));
+	if (kind == MSB_ERR_CANCELLED)
+		json_object_del(o, "message");
+	msb_error_free(e);
+	return o;
+}
+
+static json_t *driver_state(struct msb_sandbox *sb)
+{
+	return json_pack("{s:s, s:s?, s:s, s:b, s:b}", "name", msb_sandbox_name(sb), "namespace",
+			 msb_sandbox_namespace(sb), "server_url", msb_sandbox_server_url(sb),
+			 "is_started", msb_sandbox_is_started(sb), "is_ready",
+			 msb_sandbox_is_ready(sb));
+}
+
+static json_t *driver_stream(const struct msb_execution *x,
+			     const char *(*get)(const struct msb_execution *, size_t *))
+{
+	size_t n;
+	const char *text = get(x, &n);
+
+	return json_stringn(text, n);
+}
+
+static json_t *driver_execution(const struct msb_execution *x)
+{
+	json_t *o = json_object(), *lines = json_array(), *args;
+	int code;
+
+	json_object_set_new(o, "output", driver_stream(x, msb_execution_output));
+	json_object_set_new(o, "error", driver_stream(x, msb_execution_error));
+	json_object_set_new(o, "stdout", driver_stream(x, msb_execution_stdout));
+	json_object_set_new(o, "stderr", driver_stream(x, msb_execution_stderr));
+	for (size_t i = 0; i < msb_execution_line_count(x); i++) {
+		const struct msb_line *l = msb_execution_line(x, i);
+		json_t *pair = json_array();
+
+		json_array_append_new(pair, json_string(l->stream));
+		json_array_append_new(pair, json_stringn(l->text, l->len));
+		json_array_append_new(lines, pair);
+	}
+	json_object_set_new(o, "lines", lines);
+	json_object_set_new(o, "truncated", json_boolean(msb_execution_truncated(x)));
+	json_object_set_new(o, "timed", json_boolean(!isnan(msb_execution_duration_ms(x))));
+	json_object_set_new(o, "exit_code",
+			    msb_execution_exit_code(x, &code) ? json_integer(code) : json_null());
+	if (msb_execution_command(x)) {
+		args = json_array();
+		for (size_t i = 0; i < msb_execution_arg_count(x); i++)
+			json_array_append_new(args, json_string(msb_execution_arg(x, i)));
+		json_object_set_new(o, "command", json_string(msb_execution_command(x)));
+		json_object_set_new(o, "args", args);
+		json_object_set_new(o, "success", json_boolean(msb_execution_success(x)));
+		return o;
+	}
+	json_object_set_new(o, "status", driver_text(msb_execution_status(x)));
+	json_object_set_new(o, "language", driver_text(msb_execution_language(x)));
+	json_object_set_new(o, "has_error", json_boolean(msb_execution_has_error(x)));
+	json_object_set_new(o, "reason", driver_text(msb_execution_reason(x)));
+	json_object_set_new(o, "state_lost", json_boolean(msb_execution_state_lost(x)));
+	json_object_set_new(o, "timed_out", json_boolean(msb_execution_timed_out(x)));
+	return o;
+}
+
+/* ---- arguments ---- */
+
+static const char *driver_get(const json_t *o, const char *key)
+{
+	return json_string_value(json_object_get(o, key));
+}
+
+/* A list that ends with NULL, for the caller to free; its texts belong to @o. An object's members
+ * become "KEY=VALUE" texts, which are leaked into @keep. */
+static const char **driver_list(const json_t *o, const char *key, json_t *keep)
+{
+	json_t *v = json_object_get(o, key), *item;
+	const char **list, *name;
+	size_t n = 0;
+
+	if (!v || json_is_null(v))
+		return NULL;
+	list = calloc(json_array_size(v) + json_object_size(v) + 1, sizeof(*list));
+	for (size_t i = 0; i < json_array_size(v); i++)
+		list[n++] = json_string_value(json_array_get(v, i));
+	json_object_foreach(v, name, item)
+	{
+		json_t *text = json_sprintf("%s=%s", name, json_string_value(item));
+
+		json_array_append_new(keep, text);
+		list[n++] = json_string_value(text);
+	}
+	return list;
+}
+
+static double driver_timeout(const json_t *q)
+{
+	const json_t *v = json_object_get(q, "timeout");
+
+	return json_is_number(v) ? json_number_value(v) : MSB_NO_LIMIT;
+}
+
+struct options {
+	struct msb_server server;
+	struct msb_config config;
+	const char **lists[5];
+	json_t *keep;
+};
+
+static void driver_read_options(struct options *p, const json_t *o)
+{
+	MSB_INIT(&p->server);
+	MSB_INIT(&p->config);
+	p->keep = json_array();
+	p->server.url = driver_get(o, "server_url");
+	p->server.api_key = driver_get(o, "api_key");
+	p->server.namespace_name = driver_get(o, "namespace");
+	p->config.image = driver_get(o, "image");
+	p->config.memory_mib = (uint32_t)json_integer_value(json_object_get(o, "memory"));
+	p->config.cpus = json_number_value(json_object_get(o, "cpus"));
+	p->config.workdir = driver_get(o, "workdir");
+	p->config.scope = driver_get(o, "scope");
+	p->config.shell = driver_get(o, "shell");
+	p->config.exec = driver_get(o, "exec");
+	p->config.timeout = json_number_value(json_object_get(o, "timeout"));
+	p->config.envs = p->lists[0] = driver_list(o, "envs", p->keep);
+	p->config.volumes = p->lists[1] = driver_list(o, "volumes", p->keep);
+	p->config.ports = p->lists[2] = driver_list(o, "ports", p->keep);
+	p->config.depends_on = p->lists[3] = driver_list(o, "depends_on", p->keep);
+	p->config.scripts = p->lists[4] = driver_list(o, "scripts", p->keep);
+}
+
+static void driver_free_options(struct options *p)
+{
+	for (size_t i = 0; i < 5; i++)
+		free(p->lists[i]);
+	json_decref(p->keep);
+}
+
+/* ---- requests: each gives "ok" and returns 0, or sets *e ---- */
+
+static struct msb_sandbox *driver_box(const json_t *q)
+{
+	const char *name = driver_get(q, "box");
+	struct msb_sandbox *sb = NULL;
+
+	pthread_mutex_lock(&lock);
+	for (struct box *b = boxes; b && !sb; b = b->next)
+		if (!strcmp(b->name, name))
+			sb = b->sb;
+	pthread_mutex_unlock(&lock);
+	if (!sb) {
+		fprintf(stderr, "driver: there is no box %s\n", name);
+		abort();
+	}
+	return sb;
+}
+
+static int driver_make(const struct request *r, const char *op, json_t **ok, struct msb_error **e)
+{
+	const json_t *o = json_object_get(r->q, "options");
+	const char *language = driver_get(r->q, "language"), *name = driver_get(o, "name");
+	struct msb_sandbox *sb = NULL;
+	struct options p;
+	struct box *b;
+	int rc;
+
+	driver_read_options(&p, o);
+	if (!strcmp(op, "new"))
+		rc = msb_sandbox_new(&sb, language, name, &p.server, &p.config, e);
+	else if (!strcmp(op, "create"))
+		rc = msb_sandbox_create(&sb, language, name, &p.server, &p.config, r->cancel, e);
+	else
+		rc = msb_sandbox_attach(&sb, language, name, &p.server, r->cancel, e);
+	driver_free_options(&p);
+	if (rc)
+		return rc;
+	b = calloc(1, sizeof(*b));
+	b->name = strdup(driver_get(r->q, "box"));
+	b->sb = sb;
+	pthread_mutex_lock(&lock);
+	b->next = boxes;
+	boxes = b;
+	pthread_mutex_unlock(&lock);
+	*ok = driver_state(sb);
+	if (!strcmp(op, "new"))
+		json_object_set_new(*ok, "default_image",
+				    driver_text(msb_sandbox_default_image(sb)));
+	return 0;
+}
+
+static int driver_start(const struct request *r, json_t **ok, struct msb_error **e)
+{
+	struct msb_sandbox *sb = driver_box(r->q);
+	struct options p;
+	int rc;
+
+	driver_read_options(&p, json_object_get(r->q, "options"));
+	rc = msb_sandbox_start(sb, &p.config, r->cancel, e);
+	driver_free_options(&p);
+	*ok = rc ? NULL : driver_state(sb);
+	return rc;
+}
+
+static int driver_stop(const struct request *r, json_t **ok, struct msb_error **e)
+{
+	struct msb_sandbox *sb = driver_box(r->q);
+	int rc = msb_sandbox_stop(sb, r->cancel, e);
+
+	*ok = rc ? NULL : driver_state(sb);
+	return rc;
+}
+
+static int driver_run(const struct request *r, const char *op, json_t **ok, struct msb_error **e)
+{
+	struct msb_sandbox *sb = driver_box(r->q);
+	struct msb_execution *x;
+	json_t *keep = json_array();
+	const char **args = driver_list(r->q, "args", keep);
+	int rc;
+
+	if (!strcmp(op, "run"))
+		rc = msb_sandbox_run(sb, driver_get(r->q, "code"), driver_timeout(r->q), r->cancel,
+				     &x, e);
+	else
+		rc = msb_sandbox_command(sb, driver_get(r->q, "command"), args,
+					 driver_timeout(r->q), r->cancel, &x, e);
+	free(args);
+	json_decref(keep);
+	if (rc)
+		return rc;
+	*ok = driver_execution(x);
+	msb_execution_free(x);
+	return 0;
+}
+
+static int driver_metrics(const struct request *r, json_t **ok, struct msb_error **e)
+{
+	const char *what = driver_get(r->q, "what");
+	struct msb_metrics *m;
+	int rc = msb_sandbox_metrics(driver_box(r->q), r->cancel, &m, e);
+
+	if (rc)
+		return rc;
+	if (!strcmp(what, "cpu"))
+		*ok = driver_number(m->cpu_usage);
+	else if (!strcmp(what, "memory"))
+		*ok = driver_integer(m->memory_usage);
+	else if (!strcmp(what, "disk"))
+		*ok = driver_integer(m->disk_usage);
+	else if (!strcmp(what, "is_running"))
+		*ok = json_boolean(m->running);
+	else
+		*ok = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o}", "name", m->name, "namespace",
+				m->namespace_name, "running", m->running, "cpu_usage",
+				driver_number(m->cpu_usage), "memory_usage",
+				driver_integer(m->memory_usage), "disk_usage",
+				driver_integer(m->disk_usage));
+	msb_metrics_free(m);
+	return 0;
+}
+
+static int driver_compare(const void *a, const void *b)
+{
+	const struct msb_info *const *x = a, *const *y = b;
+	int d = strcmp((*x)->namespace_name, (*y)->namespace_name);
+
+	return d ? d : strcmp((*x)->name, (*y)->name);
+}
+
+static int driver_list_boxes(const struct request *r, json_t **ok, struct msb_error **e)
+{
+	const struct msb_info **sorted;
+	struct msb_list *l;
+	struct options p;
+	size_t n;
+	int rc;
+
+	driver_read_options(&p, json_object_get(r->q, "options"));
+	rc = msb_list(&l, &p.server, r->cancel, e);
+	driver_free_options(&p);
+	if (rc)
+		return rc;
+	n = msb_list_count(l);
+	sorted = calloc(n + 1, sizeof(struct msb_info *));
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = msb_list_item(l, i);
+	qsort(sorted, n, sizeof(struct msb_info *), driver_compare);
+	*ok = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(*ok, json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s}",
+						     "name", sorted[i]->name, "namespace",
+						     sorted[i]->namespace_name, "image",
+						     sorted[i]->image, "state", sorted[i]->state,
+						     "engine", sorted[i]->engine, "isolation",
+						     sorted[i]->isolation, "started_at",
+						     sorted[i]->started_at));
+	free(sorted);
+	msb_list_free(l);
+	return 0;
+}
+
+/* ---- streams and files: what they gave is told as a whole ---- */
+
+struct collected {
+	char *bytes[3]; /* by stream; a file is the first */
+	size_t len[3];
+	int64_t pid;
+	uint64_t calls, stop_after; /* 0: never */
+	uint64_t left; /* of a source */
+};
+
+static int driver_collect(void *context, enum msb_stream stream, const void *data, size_t len)
+{
+	struct collected *c = context;
+
+	c->bytes[stream] = realloc(c->bytes[stream], c->len[stream] + len + 1);
+	memcpy(c->bytes[stream] + c->len[stream], data, len);
+	c->len[stream] += len;
+	return ++c->calls == c->stop_after;
+}
+
+static int driver_on_started(void *context, int64_t pid)
+{
+	((struct collected *)context)->pid = pid;
+	return 0;
+}
+
+static int driver_sink(void *context, const void *data, size_t len)
+{
+	return driver_collect(context, 0, data, len);
+}
+
+static ptrdiff_t driver_source(void *context, void *buf, size_t room)
+{
+	struct collected *c = context;
+
+	if (++c->calls == c->stop_after)
+		return -1;
+	room = room < c->left ? room : c->left;
+	memset(buf, 'x', room);
+	c->left -= room;
+	return (ptrdiff_t)room;
+}
+
+/* As Latin-1, so that any bytes can be told. */
+static json_t *driver_bytes(struct collected *c, int which)
+{
+	char *text = calloc(c->len[which] + 1, 2), *to = text;
+	json_t *o;
+
+	for (size_t i = 0; i < c->len[which]; i++) {
+		unsigned char byte = (unsigned char)c->bytes[which][i];
+
+		if (byte < 0x80) {
+			*to++ = (char)byte;
+		} else {
+			*to++ = (char)(0xC0 | byte >> 6);
+			*to++ = (char)(0x80 | (byte & 0x3F));
+		}
+	}
+	o = json_stringn(text, (size_t)(to - text));
+	free(text);
+	free(c->bytes[which]);
+	return o;
+}
+
+static int driver_stream_run(const struct request *r, const char *op, json_t **ok,
+			     struct msb_error **e)
+{
+	struct msb_sandbox *sb = driver_box(r->q);
+	struct collected c = { .pid = -1 };
+	struct msb_execution *x = NULL;
+	struct msb_exec exec;
+	json_t *keep = json_array(), *out, *err;
+	const char **args = driver_list(r->q, "args", keep);
+	const char **envs = driver_list(r->q, "env", keep);
+	int rc;
+
+	c.stop_after = (uint64_t)json_integer_value(json_object_get(r->q, "stop_after"));
+	if (!strcmp(op, "exec")) {
+		MSB_INIT(&exec);
+		exec.args = args;
+		exec.envs = envs;
+		exec.cwd = driver_get(r->q, "cwd");
+		exec.user = driver_get(r->q, "user");
+		exec.input = driver_get(r->q, "stdin");
+		exec.input_len = json_string_length(json_object_get(r->q, "stdin"));
+		exec.on_started = driver_on_started;
+		exec.on_output = driver_collect;
+		exec.context = &c;
+		rc = msb_sandbox_exec(sb, driver_get(r->q, "command"), driver_timeout(r->q), &exec,
+				      r->cancel, &x, e);
+	} else {
+		rc = msb_sandbox_run_streamed(sb, driver_get(r->q, "code"), driver_timeout(r->q),
+					      driver_collect, &c, r->cancel, &x, e);
+	}
+	out = driver_bytes(&c, MSB_STDOUT);
+	err = driver_bytes(&c, MSB_STDERR);
+	free(args);
+	free(envs);
+	json_decref(keep);
+	if (rc) {
+		json_decref(out);
+		json_decref(err);
+		return rc;
+	}
+	*ok = driver_execution(x);
+	json_object_set_new(*ok, "stdout", out);
+	json_object_set_new(*ok, "stderr", err);
+	json_object_set_new(*ok, "pid", driver_integer(c.pid));
+	json_object_set_new(*ok, "signal", json_integer(msb_execution_signal(x)));
+	json_object_set_new(*ok, "success", json_boolean(msb_execution_success(x)));
+	msb_execution_free(x);
+	return 0;
+}
+
+/* Frees @f. */
+static json_t *driver_files(struct msb_files *f)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < msb_files_count(f); i++) {
+		const struct msb_file *t = msb_files_item(f, i);
+
+		json_array_append_new(list,
+				      json_pack("{s:s, s:s, s:s, s:i, s:I, s:f, s:s?}", "name",
+						t->name, "path", t->path, "type", t->type, "mode",
+						(int)t->mode, "size", (json_int_t)t->size, "mtime",
+						t->mtime, "target", t->target));
+	}
+	msb_files_free(f);
+	return list;
+}
+
+static int driver_fs_data(const struct request *r, const char *op, const struct msb_fs *fs,
+			  json_t **ok, struct msb_error **e)
+{
+	struct msb_sandbox *sb = driver_box(r->q);
+	const char *path = driver_get(r->q, "path");
+	struct collected c = { .calls = 0 };
+	struct msb_files *f;
+	void *data;
+	int rc;
+
+	c.stop_after = (uint64_t)json_integer_value(json_object_get(r->q, "stop_after"));
+	c.left = (uint64_t)json_integer_value(json_object_get(r->q, "bytes"));
+	if (!strcmp(op, "fs_put")) {
+		int64_t length =
+			json_is_true(json_object_get(r->q, "unknown")) ? -1 : (int64_t)c.left;
+
+		rc = msb_fs_put(sb, path, fs, length, driver_source, &c, r->cancel, &f, e);
+		*ok = rc ? NULL : driver_files(f);
+		return rc;
+	}
+	if (!strcmp(op, "fs_get")) {
+		rc = msb_fs_get(sb, path, fs, driver_sink, &c, r->cancel, e);
+	} else {
+		rc = msb_fs_read(sb, path, fs, r->cancel, &data, &c.len[0], e);
+		if (!rc)
+			c.bytes[0] = data;
+	}
+	*ok = driver_bytes(&c, 0);
+	if (rc)
+		json_decref(*ok);
+	return rc;
+}
+
+static int driver_fs(const struct request *r, const char *op, json_t **ok, struct msb_error **e)
+{
+	struct msb_sandbox *sb = driver_box(r->q);
+	const char *path = driver_get(r->q, "path"), *to = driver_get(r->q, "to");
+	json_t *o = json_object_get(r->q, "options"), *content = json_object_get(r->q, "content");
+	struct msb_files *f;
+	struct msb_fs fs;
+	int rc;
+
+	MSB_INIT(&fs);
+	fs.user = driver_get(o, "user");
+	fs.offset = (uint64_t)json_integer_value(json_object_get(o, "offset"));
+	fs.length = (uint64_t)json_integer_value(json_object_get(o, "length"));
+	fs.mode = (uint32_t)json_integer_value(json_object_get(o, "mode"));
+	fs.append = json_is_true(json_object_get(o, "append"));
+	fs.exclusive = json_is_true(json_object_get(o, "exclusive"));
+	fs.parents = json_is_true(json_object_get(o, "parents"));
+	fs.recursive = json_is_true(json_object_get(o, "recursive"));
+	fs.follow = (int)json_integer_value(json_object_get(o, "follow"));
+	if (!strcmp(op, "fs_read") || !strcmp(op, "fs_get") || !strcmp(op, "fs_put"))
+		return driver_fs_data(r, op, &fs, ok, e);
+	if (!strcmp(op, "fs_write"))
+		rc = msb_fs_write(sb, path, json_string_value(content), json_string_length(content),
+				  &fs, r->cancel, &f, e);
+	else if (!strcmp(op, "fs_list"))
+		rc = msb_fs_list(sb, path, &fs, r->cancel, &f, e);
+	else if (!strcmp(op, "fs_stat"))
+		rc = msb_fs_stat(sb, path, &fs, r->cancel, &f, e);
+	else if (!strcmp(op, "fs_mkdir"))
+		rc = msb_fs_mkdir(sb, path, &fs, r->cancel, &f, e);
+	else if (!strcmp(op, "fs_remove"))
+		rc = msb_fs_remove(sb, path, &fs, r->cancel, &f, e);
+	else
+		rc = msb_fs_rename(sb, path, to, &fs, r->cancel, &f, e);
+	*ok = rc ? NULL : driver_files(f);
+	return rc;
+}
+
+static json_t *driver_info(struct msb_list *l)
+{
+	const struct msb_info *i = msb_list_item(l, 0);
+	json_t *o = json_pack("{s:s, s:s, s:o, s:o}", "name", i->name, "state", i->state, "memory",
+			      driver_integer(i->memory_mib), "idle_timeout",
+			      driver_number(i->idle_timeout));
+
+	msb_list_free(l);
+	return o;
+}
+
+static int driver_life(const struct request *r, const char *op, json_t **ok, struct msb_error **e)
+{
+	struct msb_sandbox *sb = driver_box(r->q);
+	struct msb_list *l;
+	struct msb_log *log;
+	int rc;
+
+	if (!strcmp(op, "restart")) {
+		rc = msb_sandbox_restart(sb, driver_timeout(r->q), r->cancel, e);
+		*ok = rc ? NULL : driver_state(sb);
+		return rc;
+	}
+	if (!strcmp(op, "logs")) {
+		rc = msb_sandbox_log(sb, driver_get(r->q, "source"),
+				     (uint32_t)json_integer_value(json_object_get(r->q, "tail")),
+				     r->cancel, &log, e);
+		if (rc)
+			return rc;
+		*ok = json_array();
+		for (size_t i = 0; i < msb_log_count(log); i++)
+			json_array_append_new(*ok, json_string(msb_log_line(log, i)));
+		msb_log_free(log);
+		return 0;
+	}
+	if (!strcmp(op, "get"))
+		rc = msb_sandbox_info(sb, r->cancel, &l, e);
+	else
+		rc = msb_sandbox_keep_alive(sb,
+					    json_number_value(
+						    json_object_get(r->q, "idle_timeout")),
+					    r->cancel, &l, e);
+	*ok = rc ? NULL : driver_info(l);
+	return rc;
+}
+
+static void *driver_serve(void *argument)
+{
+	const struct request *r = argument;
+	const char *op = driver_get(r->q, "op");
+	struct msb_error *e = NULL;
+	json_t *ok = NULL;
+	int rc;
+
+	if (!strcmp(op, "new") || !strcmp(op, "create") || !strcmp(op, "attach")) {
+		rc = driver_make(r, op, &ok, &e);
+	} else if (!strcmp(op, "start")) {
+		rc = driver_start(r, &ok, &e);
+	} else if (!strcmp(op, "stop")) {
+		rc = driver_stop(r, &ok, &e);
+	} else if (!strcmp(op, "run") || !strcmp(op, "command")) {
+		rc = driver_run(r, op, &ok, &e);
+	} else if (!strcmp(op, "metrics")) {
+		rc = driver_metrics(r, &ok, &e);
+	} else if (!strcmp(op, "list")) {
+		rc = driver_list_boxes(r, &ok, &e);
+	} else if (!strcmp(op, "exec") || !strcmp(op, "run_streamed")) {
+		rc = driver_stream_run(r, op, &ok, &e);
+	} else if (!strncmp(op, "fs_", 3)) {
+		rc = driver_fs(r, op, &ok, &e);
+	} else if (!strcmp(op, "get") || !strcmp(op, "keep_alive") || !strcmp(op, "restart") ||
+		   !strcmp(op, "logs")) {
+		rc = driver_life(r, op, &ok, &e);
+	} else {
+		driver_say(r->id, "error", json_pack("{s:s, s:s}", "kind", "bug", "message", op));
+		return NULL;
+	}
+	if (rc && rc != msb_error_kind(e)) {
+		fprintf(stderr, "driver: %s returned %d, but its error is of kind %d\n", op, rc,
+			msb_error_kind(e));
+		abort();
+	}
+	driver_say(r->id, rc ? "error" : "ok", rc ? driver_error(e) : ok);
+	return NULL;
+}
+
+/* ---- the main thread ---- */
+
+static void driver_take(json_t *q)
+{
+	struct request *r = calloc(1, sizeof(*r)), *t;
+	const char *op = driver_get(q, "op");
+
+	r->q = q;
+	r->id = json_integer_value(json_object_get(q, "id"));
+	if (!strcmp(op, "cancel")) {
+		for (t = requests; t; t = t->next)
+			if (t->id == json_integer_value(json_object_get(q, "target")))
+				msb_cancel_trigger(t->cancel);
+		driver_say(r->id, "ok", json_null());
+		json_decref(q);
+		free(r);
+		return;
+	}
+	if (msb_cancel_new(&r->cancel, NULL) || pthread_create(&r->thread, NULL, driver_serve, r))
+		abort();
+	r->next = requests;
+	requests = r;
+}
+
+int main(void)
+{
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t n;
+
+	while ((n = getline(&line, &room, stdin)) > 0) {
+		json_t *q = json_loadb(line, (size_t)n, JSON_ALLOW_NUL, NULL);
+
+		if (!q) {
+			fputs("driver: a request is no JSON\n", stderr);
+			return 1;
+		}
+		driver_take(q);
+	}
+	free(line);
+	/* Calls that nobody waits for are ended, so that everything can be given back. */
+	for (struct request *r = requests; r; r = r->next)
+		msb_cancel_trigger(r->cancel);
+	while (requests) {
+		struct request *r = requests;
+
+		requests = r->next;
+		pthread_join(r->thread, NULL);
+		msb_cancel_free(r->cancel);
+		json_decref(r->q);
+		free(r);
+	}
+	while (boxes) {
+		struct box *b = boxes;
+
+		boxes = b->next;
+		msb_sandbox_free(b->sb);
+		free(b->name);
+		free(b);
+	}
+	return 0;
+}
