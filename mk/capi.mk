@@ -46,6 +46,15 @@ $(CAPI_DRIVER) $(CAPI_EXAMPLES): $(O)/sdk/c/%: sdk/c/%.c sdk/c/examples/example.
 	$(Q)$(CC) -Iinclude -D_GNU_SOURCE $(filter-out -MMD -MP,$(CFLAGS_ALL)) $(LDFLAGS_ALL) -o $@ $< -L$(O)/lib \
 		-lmicrosandbox -Wl,-rpath,$(abspath $(O)/lib) -Wl,--as-needed $(JANSSON_LIBS) -pthread
 
+# The same with everything of ours under the sanitizers, for what a hostile server answers.
+CAPI_DRIVER_SAN := $(O)/sdk/c/san/driver
+$(CAPI_DRIVER_SAN): sdk/c/conformance/driver.c $(CAPI_SRC) $(wildcard src/capi/*.h src/base/*.h src/codec/*.h) include/microsandbox.h
+	$(call pkg_check,$(CAPI_LIBS))
+	$(call say,SANCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Iinclude -std=gnu17 $(WARN) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+		-fno-sanitize-recover=all -o $@ sdk/c/conformance/driver.c $(CAPI_SRC) $(CAPI_LIBS)
+
 CAPI_PC := $(O)/lib/pkgconfig/microsandbox.pc
 $(CAPI_PC): src/capi/microsandbox.pc.in VERSION
 	$(Q)mkdir -p $(@D)

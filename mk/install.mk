@@ -25,7 +25,7 @@ install: all kernel ## install to PREFIX (DESTDIR is put before it)
 	ln -sf $(CAPI_FILE) $(LIBDIR)/$(CAPI_SONAME)
 	ln -sf $(CAPI_SONAME) $(LIBDIR)/libmicrosandbox.so
 	install -m 644 $(CAPI_PC) $(LIBDIR)/pkgconfig/
-	$(if $(DESTDIR),,-ldconfig 2>/dev/null)
+	$(if $(DESTDIR),,-ldconfig 2>/dev/null || :)
 
 uninstall: ## remove what `make install` put there
 	rm -f $(BINDIR)/msb $(BINDIR)/msx $(patsubst $(O)/man/%,$(MANDIR)/man1/%,$(filter %.1,$(MAN_PAGES))) \

@@ -14,15 +14,16 @@ SDK_RUST_DRIVER := $(SDK_OUT)/rust/debug/examples/conformance_driver
 .PHONY: check-sdk check-sdk-fast check-sdk-types sdk-types sdk-rust sdk-dist check-sdk-typescript
 
 check-sdk: check-sdk-fast all kernel demo-image ## the SDKs, all that can be checked (needs node, npm, cargo, python3-venv)
-	$(Q)O=$(O) MSB_TEST_SDKS=python,python-sync,javascript,rust MSB_TEST_RUST_DRIVER=$(SDK_RUST_DRIVER) \
-		$(SDK_PYTHON) -m pytest -q tests/e2e/test_sdk.py $(ARGS)
+	$(Q)O=$(O) MSB_TEST_SDKS=python,python-sync,javascript,rust,c MSB_TEST_RUST_DRIVER=$(SDK_RUST_DRIVER) \
+		$(SDK_PYTHON) -m pytest -q tests/e2e/test_sdk.py tests/e2e/test_clib.py $(ARGS)
 
-check-sdk-fast: check-sdk-typescript sdk-rust ## the SDKs, without a VM
+check-sdk-fast: check-sdk-typescript sdk-rust clib ## the SDKs, without a VM
 	$(Q)tools/gen-sdk-types --check
 	$(Q)cd sdk/python && PYTHONPATH=src $(SDK_PYTHON) -W error::ResourceWarning -m unittest discover -q -s tests
 	$(Q)cd sdk/javascript && node --test test/package.test.mjs
 	$(Q)cd sdk/rust && $(SDK_CARGO) test --locked -q --features "$(SDK_RUST_FEATURES)"
-	$(Q)$(SDK_PYTHON) tests/conformance/run.py --quick --rust-driver $(SDK_RUST_DRIVER) tests/conformance/peer.json
+	$(Q)$(SDK_PYTHON) tests/conformance/run.py --quick --rust-driver $(SDK_RUST_DRIVER) \
+		--c-driver $(CAPI_DRIVER) tests/conformance/peer.json
 
 sdk-rust: ## the Rust crate, its examples and its driver of the shared cases
 	$(Q)cd sdk/rust && $(SDK_CARGO) build --locked --examples --features "$(SDK_RUST_FEATURES)"

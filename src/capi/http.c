@@ -420,6 +420,7 @@ static int http_sort(const struct http_job *j, CURLcode rc, struct msb_error **e
 {
 	const char *url = j->client->at.url;
 	const char *text = j->text[0] ? j->text : curl_easy_strerror(rc);
+	curl_off_t asked = 0; /* when the request was sent */
 
 	if (j->resend)
 		return capi_fail(err, MSB_ERR_UNREACHABLE,
@@ -427,7 +428,12 @@ static int http_sort(const struct http_job *j, CURLcode rc, struct msb_error **e
 				 url);
 	switch (rc) {
 	case CURLE_OUT_OF_MEMORY:
-		return capi_no_memory(err);
+		curl_easy_getinfo(j->easy, CURLINFO_PRETRANSFER_TIME_T, &asked);
+		if (!asked || j->head_done)
+			return capi_no_memory(err);
+		/* Also a line of the head beyond libcurl's own limit of 100 KiB; TOO_LARGE since 8.6. */
+		return capi_fail(err, MSB_ERR_INVALID_RESPONSE,
+				 "the head of the answer is too long");
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
 	case CURLE_SEND_ERROR:
@@ -442,6 +448,9 @@ static int http_sort(const struct http_job *j, CURLcode rc, struct msb_error **e
 	case CURLE_WEIRD_SERVER_REPLY:
 	case CURLE_BAD_CONTENT_ENCODING:
 	case CURLE_FILESIZE_EXCEEDED:
+#if LIBCURL_VERSION_NUM >= 0x080600
+	case CURLE_TOO_LARGE:
+#endif
 	case CURLE_WRITE_ERROR:
 		return capi_fail(err, MSB_ERR_INVALID_RESPONSE,
 				 "the answer of %s is no HTTP: %s; is this the address of a "

@@ -83,6 +83,7 @@ class Peer:
         self.changed = asyncio.Condition()
         self.stopped = {}
         self.started = {}  # parameters
+        self.once = set()  # sandboxes that a connection was closed on
         self.connections = 0
 
     async def count(self, table, sandbox, n):
@@ -112,6 +113,9 @@ class Peer:
             return THEN_STAY[code], False
         if code == "closes after":  # without saying so
             return http(HELLO), True
+        if code == "once" and p["sandbox"] not in self.once:
+            self.once.add(p["sandbox"])  # whoever sends it again gets an answer
+            return b"", True
         if code == "chunked":
             chunks = b"".join(b"1;x=y\r\n%c\r\n" % c for c in HELLO)
             return CHUNKED.encode() + chunks + b"0\r\nX-Trailer: 1\r\n\r\n", False

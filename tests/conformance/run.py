@@ -122,6 +122,7 @@ class Driver:
         return self.next_id, future
 
     async def stop(self):
+        """Return: its exit status: a sanitizer's report at the end of a driver is a failure, too."""
         self.process.stdin.close()
         try:
             await asyncio.wait_for(self.process.wait(), 30)
@@ -129,6 +130,7 @@ class Driver:
             self.process.kill()
             await self.process.wait()
         self.reader.cancel()
+        return self.process.returncode
 
 
 def expand(v, names, expected=False):
@@ -292,7 +294,9 @@ async def run_sdk(sdk, command, suite, cases, names, failures, verbose):
                 failures.append(f"{sdk}: {suite['name']}: {case['name']}: {bad}")
             if bad or verbose:
                 print(f"{'FAILED' if bad else 'ok':6} {sdk:11} {case['name']}", flush=True)
-        await run.driver.stop()
+        status = await run.driver.stop()
+        if status:
+            failures.append(f"{sdk}: {suite['name']}: its program ended with status {status}")
     return run
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SDKs as users meet them: the shared cases, and the programs of their documentation, installed.
 
-MSB_TEST_SDKS says which (default: python, which needs nothing more than this test does);
+MSB_TEST_SDKS says which (default: python and c, which need nothing more than this test does; what only C has
+is in test_clib.py);
 `make check-sdk` names all of them and MSB_TEST_RUST_DRIVER, the Rust crate's driver of the cases.
 """
 import os
@@ -13,11 +14,13 @@ import textwrap
 
 import pytest
 
-from conftest import MSB, ROOT, TIMEOUT
+from conftest import BUILD, MSB, ROOT, TIMEOUT
 from server_client import Server
 
-SDKS = os.environ.get("MSB_TEST_SDKS", "python").split(",")
+SDKS = os.environ.get("MSB_TEST_SDKS", "python,c").split(",")
 LANGUAGES = sorted({s.split("-")[0] for s in SDKS})
+# Neither node nor cargo, and no registry.
+ONLY_LOCAL = set(LANGUAGES) <= {"python", "c"}
 CASES = ROOT / "tests/conformance"
 RUST_DRIVER = os.environ.get("MSB_TEST_RUST_DRIVER", "")
 # Everything of a suite, for several SDKs, on a machine that does other things too.
@@ -39,9 +42,17 @@ def test_types_are_those_of_the_schema():
 def test_shared_cases(suite):
     sdks = [a for s in SDKS for a in ("--sdk", s)]
     quick = [] if "rust" in SDKS else ["--quick"]
-    driver = ["--rust-driver", RUST_DRIVER] if RUST_DRIVER else []
+    driver = ["--c-driver", BUILD / "sdk/c/conformance/driver", *(["--rust-driver", RUST_DRIVER] if RUST_DRIVER else [])]
     out = run(sys.executable, CASES / "run.py", "--msb", MSB, *sdks, *quick, *driver, CASES / f"{suite}.json",
               timeout=SUITE_TIMEOUT)
+    assert " passed, 0 failed" in out
+
+
+@pytest.mark.skipif("c" not in LANGUAGES, reason="not asked for")
+def test_shared_cases_of_a_misbehaving_server_under_the_sanitizers():
+    san = os.path.relpath(BUILD, ROOT) + "/sdk/c/san/driver"
+    run("make", "--no-print-directory", "-C", ROOT, f"O={os.path.relpath(BUILD, ROOT)}", san)
+    out = run(sys.executable, CASES / "run.py", "--quick", "--sdk", "c", "--c-driver", ROOT / san, CASES / "peer.json")
     assert " passed, 0 failed" in out
 
 
@@ -106,7 +117,7 @@ CARGO = f"""
     microsandbox = {{ path = "{ROOT}/sdk/rust" }}
     tokio = {{ version = "1", features = ["macros", "rt-multi-thread"] }}
 """
-needs_registries = pytest.mark.skipif(SDKS == ["python"], reason="installs from a registry: make check-sdk")
+needs_registries = pytest.mark.skipif(ONLY_LOCAL, reason="installs from a registry: make check-sdk")
 
 
 def write(path, text):
@@ -172,7 +183,7 @@ EXAMPLES = [p for language, pattern in (("python", "python/examples/*.py"), ("ja
             for p in sorted((ROOT / "sdk").glob(pattern))]
 
 
-@pytest.mark.skipif(SDKS == ["python"], reason="make check-sdk runs them all")
+@pytest.mark.skipif(ONLY_LOCAL, reason="make check-sdk runs them all")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")
 def test_example(path, env, tmp_path):
     if path.suffix == ".py":

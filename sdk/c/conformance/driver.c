@@ -199,6 +199,7 @@ static void driver_read_options(struct options *p, const json_t *o)
 	p->server.url = driver_get(o, "server_url");
 	p->server.api_key = driver_get(o, "api_key");
 	p->server.namespace_name = driver_get(o, "namespace");
+	p->server.max_answer = (size_t)json_integer_value(json_object_get(o, "max_answer"));
 	p->config.image = driver_get(o, "image");
 	p->config.memory_mib = (uint32_t)json_integer_value(json_object_get(o, "memory"));
 	p->config.cpus = json_number_value(json_object_get(o, "cpus"));

@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libmicrosandbox: its header, what it exports, files and streams, and servers that mean ill.
+
+What it must do as the SDKs do is in tests/conformance; here is what only a C library has.
+"""
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from clib_peer import ENDLESS, Peer, pattern
+from conftest import BUILD, ROOT, TIMEOUT
+from server_client import Server
+
+HEADER = ROOT / "include/microsandbox.h"
+SCHEMA = json.loads((ROOT / "api/openrpc.json").read_text())
+ENV = {k: v for k, v in os.environ.items() if not k.startswith(("MSB_", "SSL_CERT"))}
+
+
+def run(*command, **more):
+    p = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, timeout=TIMEOUT, text=True, **more)
+    assert p.returncode == 0, p.stdout
+    return p.stdout
+
+
+def make(*targets):
+    run("make", "--no-print-directory", "-C", ROOT, *targets)
+
+
+# ---- the header and the binaries ----------------------------------------------------------------
+
+
+def declared():
+    return set(re.findall(r"^MSB_API\b[^;(]*?\b(msb_\w+)\(", HEADER.read_text(), re.M))
+
+
+@pytest.mark.parametrize("compiler", [
+    ["gcc", "-std=c99", "-pedantic-errors"], ["gcc", "-std=gnu17"], ["clang-14", "-std=c99", "-pedantic-errors"],
+    ["clang++-14", "-x", "c++", "-std=c++11", "-pedantic-errors"], ["clang++-14", "-x", "c++", "-std=c++20"]],
+    ids=lambda c: f"{c[0]} {c[-1] if 'std' in c[-1] else c[-2]}")
+def test_header_compiles_alone(compiler, tmp_path):
+    """Twice, with every warning, and what its macros expand to."""
+    source = tmp_path / "alone.c"
+    source.write_text("""#include <microsandbox.h>
+#include <microsandbox.h>
+int use(void);
+int use(void)
+{
+    struct msb_config config;
+    MSB_INIT(&config);
+    return config.size == sizeof(config) && MSB_VERSION_NUMBER >= 100 && MSB_NO_LIMIT > 0;
+}
+""")
+    run(*compiler, "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-fsyntax-only", "-I", HEADER.parent, source)
+
+
+def test_versions_are_the_projects():
+    version = (ROOT / "VERSION").read_text().strip()
+    text = HEADER.read_text()
+    assert f'#define MSB_VERSION_STRING "{version}"' in text
+    for part, value in zip(("MAJOR", "MINOR", "PATCH"), version.split(".")):
+        assert re.search(rf"#define MSB_VERSION_{part} {value}\n", text)
+    assert f"Version: {version}\n" in (BUILD / "lib/pkgconfig/microsandbox.pc").read_text()
+
+
+@pytest.mark.parametrize("file, option", [("libmicrosandbox.so.0", "-D"), ("libmicrosandbox.a", "-g")])
+def test_exports_are_what_the_header_declares(file, option):
+    out = run("nm", option, "--defined-only", BUILD / "lib" / file)
+    names = {line.split()[2].split("@")[0] for line in out.splitlines() if len(line.split()) == 3}
+    assert names - {"MICROSANDBOX_0"} == declared()
+
+
+def test_error_codes_are_those_of_the_schema():
+    table = (ROOT / "src/capi/rpc.c").read_text().split("rpc_codes[] = {")[1].split("};")[0]
+    known = dict((int(c), k) for c, k in re.findall(r"\{ (-\d+), (MSB_ERR_\w+) \}", table))
+    kinds = {"InvalidParams": "INVALID", "NotFound": "NOT_FOUND", "SandboxFailed": "SANDBOX_FAILED", "NotRun": "NOT_RUN",
+             "TimedOut": "COMMAND_TIMEOUT", "Limit": "LIMIT", "Denied": "DENIED", "FileFailed": "FILE"}
+    general = {"ParseError", "InvalidRequest", "MethodNotFound", "Internal"}
+    for name, e in SCHEMA["components"]["errors"].items():
+        if name not in general:
+            assert known[e["code"]] == f"MSB_ERR_{kinds[name]}", name
+
+
+def test_every_method_can_be_called():
+    source = "".join(p.read_text() for p in (ROOT / "src/capi").glob("*.c"))
+    for method in SCHEMA["methods"]:
+        assert f'"{method["name"]}"' in source
+
+
+# ---- a program that drives the library, under the sanitizers ------------------------------------
+
+
+class Lib:
+    def __init__(self):
+        self.process = subprocess.Popen([BUILD / "sdk/c/san/driver"], env=ENV, text=True, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+        self.n = 0
+        self.early = {}
+
+    def send(self, op, **members):
+        self.n += 1
+        self.process.stdin.write(json.dumps({"id": self.n, "op": op, **members}) + "\n")
+        self.process.stdin.flush()
+        return self.n
+
+    def wait(self, n):
+        """Return: what it gave, or ("kind of the error", the error)."""
+        while n not in self.early:
+            line = self.process.stdout.readline()
+            assert line, f"the driver ended with status {self.process.wait()}"
+            o = json.loads(line)
+            self.early[o["id"]] = o
+        o = self.early.pop(n)
+        return o["ok"] if "ok" in o else (o["error"]["kind"], o["error"])
+
+    def ask(self, op, **members):
+        return self.wait(self.send(op, **members))
+
+    def fails(self, kind, op, **members):
+        o = self.ask(op, **members)
+        assert isinstance(o, tuple) and o[0] == kind, o
+        return o[1]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        assert self.process.wait(TIMEOUT) == 0
+
+
+@pytest.fixture(scope="module")
+def driver():
+    make(f"O={os.path.relpath(BUILD, ROOT)}", f"{os.path.relpath(BUILD, ROOT)}/sdk/c/san/driver")
+
+
+@pytest.fixture
+def peer():
+    p = Peer()
+    yield p
+    p.close()
+
+
+@pytest.fixture
+def lib(driver, peer):
+    lib = Lib()
+    lib.ask("create", box="a", language="python",
+            options={"server_url": peer.url, "name": "a b", "namespace": "n&", "max_answer": 1 << 20, "api_key": "msb_k"})
+    yield lib
+    lib.close()
+
+
+def exec_(lib, command, **more):
+    return lib.ask("exec", box="a", command=command, **more)
+
+
+def test_stream(lib):
+    o = exec_(lib, "plain")
+    assert (o["stdout"], o["stderr"], o["pid"]) == ("a\n\xff", "e", 7)
+    assert (o["exit_code"], o["success"], o["reason"], o["timed"], o["signal"]) == (3, False, "exited", True, 0)
+    assert exec_(lib, "bytes") == o
+
+
+def test_stream_details(lib):
+    assert exec_(lib, "comments")["stdout"] == "a"
+    assert exec_(lib, "crlf")["stdout"] == "a"
+    assert exec_(lib, "nul")["stdout"] == "a\0b"
+    o = exec_(lib, "killed")
+    assert (o["exit_code"], o["signal"], o["reason"], o["timed_out"]) == (137, 9, "signal", False)
+    o = exec_(lib, "late")
+    assert (o["reason"], o["timed_out"]) == ("timeout", True)
+
+
+def test_stream_of_code(lib):
+    o = lib.ask("run_streamed", box="a", code="repl", timeout=5)
+    assert (o["stdout"], o["status"], o["language"], o["timed"]) == ("hi\n", "success", "python", True)
+
+
+def test_what_exec_sends(lib, peer):
+    o = exec_(lib, "echo", args=["-c", "x"], env={"A": "1=2"}, cwd="/w", user="u:g", stdin="h\0\xe9", timeout=1.5)
+    body = json.loads(o["stdout"])["body"]
+    assert body == {"command": "echo", "args": ["-c", "x"], "env": {"A": "1=2"}, "cwd": "/w", "user": "u:g",
+                    "stdin_base64": "aADDqQ==", "timeout": 1.5}
+    method, path, query, headers, _ = peer.requests[-1]
+    assert (method, path, query) == ("POST", "/api/v1/sandboxes/a%20b/exec", {"namespace": "n&"})
+    assert headers["authorization"] == "Bearer msb_k" and "expect" not in headers
+    assert json.loads(exec_(lib, "echo")["stdout"])["body"] == {"command": "echo"}
+
+
+def test_stream_errors(lib):
+    assert lib.fails("not_run", "exec", box="a", command="not run")["code"] == -32003
+    assert lib.fails("not_found", "exec", box="a", command="refused")["http_status"] == 404
+    assert exec_(lib, "plain")["exit_code"] == 3
+
+
+@pytest.mark.parametrize("what", ["cut off", "half an event"])
+def test_stream_that_ends_early(lib, what):
+    lib.fails("unreachable", "exec", box="a", command=what)
+
+
+@pytest.mark.parametrize("what", ["no json", "an array", "no text", "bad base64", "no exit code", "wrong exit code",
+                                  "huge exit code", "wrong pid", "wrong error", "long event", "many lines", "deep"])
+def test_stream_that_is_none(lib, what):
+    lib.fails("invalid_response", "exec", box="a", command=what)
+    assert exec_(lib, "plain")["exit_code"] == 3
+
+
+def test_stream_without_an_end_is_given_up(lib, peer):
+    """By the callback, and from outside; the server sees it."""
+    lib.fails("cancelled", "exec", box="a", command="endless", stop_after=100)
+    assert peer.gone.wait(TIMEOUT) and peer.sent < ENDLESS
+    peer.gone.clear()
+    n = lib.send("exec", box="a", command="never")
+    assert peer.waiting.wait(TIMEOUT)
+    lib.ask("cancel", target=n)
+    assert lib.wait(n)[0] == "cancelled"
+    assert peer.gone.wait(TIMEOUT)
+    assert exec_(lib, "plain")["exit_code"] == 3
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def test_small_files(lib, peer):
+    assert lib.ask("fs_read", box="a", path="/bytes", options={"offset": 3, "length": 2, "user": "u"}) == "\0\xff"
+    sent = json.loads(peer.requests[-1][4])["params"]
+    assert sent == {"sandbox": "a b", "namespace": "n&", "path": "/bytes", "offset": 3, "length": 2, "user": "u",
+                    "encoding": "base64"}
+    o = lib.ask("fs_write", box="a", path="/f", content="h\xe9", options={
+        "mode": 0o600, "append": True, "exclusive": True, "parents": True})
+    assert o == [{"name": "f", "path": "/f", "type": "file", "mode": 0o644, "size": 3, "mtime": 1.5, "target": None}]
+    sent = json.loads(peer.requests[-1][4])["params"]
+    assert (sent["content"], sent["encoding"], sent["mode"]) == ("aMOp", "base64", 0o600)
+    assert sent["append"] is sent["exclusive"] is sent["parents"] is True
+    assert [(f["name"], f["target"]) for f in lib.ask("fs_list", box="a", path="/list")] == [("f", None), ("l", "f")]
+
+
+def test_other_calls_on_files(lib, peer):
+    for op, options, sent in (("stat", {"follow": -1}, {"follow": False}), ("stat", {"follow": 1}, {"follow": True}),
+                              ("stat", {}, {}), ("mkdir", {"parents": True, "mode": 0o755}, {"parents": True, "mode": 0o755}),
+                              ("remove", {"recursive": True}, {"recursive": True})):
+        assert lib.ask(f"fs_{op}", box="a", path="/f", options=options)[0]["name"] == "f"
+        q = json.loads(peer.requests[-1][4])
+        assert q["method"] == f"sandbox.fs.{op}"
+        assert q["params"] == {"sandbox": "a b", "namespace": "n&", "path": "/f", **sent}
+    lib.ask("fs_rename", box="a", path="/f", to="/g")
+    assert json.loads(peer.requests[-1][4])["params"]["to"] == "/g"
+
+
+def test_what_the_sandbox_refuses(lib):
+    e = lib.fails("file", "fs_stat", box="a", path="/missing")
+    assert (e["errno"], e["code"], e["http_status"]) == ("ENOENT", -32007, 404)
+    e = lib.fails("file", "fs_get", box="a", path="/missing")
+    assert (e["errno"], e["message"]) == ("ENOENT", "no such file")
+    assert lib.fails("denied", "fs_get", box="a", path="/plain")["code"] == 3001
+    assert lib.fails("file", "fs_put", box="a", path="/full", bytes=100)["errno"] == "ENOSPC"
+
+
+def test_options_that_a_function_does_not_have(lib, peer):
+    before = len(peer.requests)
+    for op, options in (("read", {"mode": 1}), ("list", {"recursive": True}), ("write", {"offset": 1}), ("put", {"follow": 1}),
+                        ("stat", {"append": True}), ("remove", {"parents": True}), ("mkdir", {"exclusive": True}),
+                        ("write", {"mode": 0o10000}), ("get", {"parents": True})):
+        lib.fails("bad_argument", f"fs_{op}", box="a", path="/f", content="", options=options)
+    assert len(peer.requests) == before
+
+
+@pytest.mark.parametrize("path", ["/mode", "/uid", "/size", "/name", "/time", "/target"])
+def test_entries_of_the_wrong_type(lib, path):
+    lib.fails("invalid_response", "fs_list", box="a", path=path)
+
+
+@pytest.mark.parametrize("path", ["/wrong", "/number"])
+def test_content_that_is_none(lib, path):
+    lib.fails("invalid_response", "fs_read", box="a", path=path)
+
+
+@pytest.mark.parametrize("n", [0, 1, 100, 3 << 20])  # more than max_answer: a stream has no limit
+def test_get(lib, n):
+    assert lib.ask("fs_get", box="a", path=f"/bytes/{n}").encode("latin-1") == pattern(n)
+
+
+def test_get_a_part(lib, peer):
+    got = lib.ask("fs_get", box="a", path="/bytes/1000", options={"offset": 10, "length": 5, "user": "x y"})
+    assert got.encode("latin-1") == pattern(1000)[10:15]
+    assert peer.requests[-1][2] == {"namespace": "n&", "path": "/bytes/1000", "offset": "10", "length": "5", "user": "x y"}
+
+
+@pytest.mark.parametrize("n", [0, 1, 5 << 20])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_put(lib, peer, n, unknown):
+    o = lib.ask("fs_put", box="a", path="/a/f", bytes=n, unknown=unknown, options={
+        "mode": 0o640, "append": True, "exclusive": True, "parents": True})
+    assert (o[0]["size"], o[0]["mode"]) == (n, 0o640)
+    _, _, query, headers, body = peer.requests[-1]
+    assert query == {"namespace": "n&", "path": "/a/f", "mode": "0640", "append": "1", "exclusive": "1", "parents": "1"}
+    assert body == b"x" * n
+    assert ("content-length" in headers) is not unknown
+
+
+def test_streams_of_files_that_fail(lib, peer):
+    lib.fails("unreachable", "fs_get", box="a", path="/cut")
+    lib.fails("invalid_response", "fs_put", box="a", path="/no json", bytes=5)
+    lib.fails("invalid_response", "fs_get", box="a", path="/endless error")
+    assert peer.sent < ENDLESS
+    lib.fails("cancelled", "fs_get", box="a", path="/endless", stop_after=3)
+    before = len(peer.requests)
+    lib.fails("cancelled", "fs_put", box="a", path="/f", bytes=9 << 20, stop_after=3)
+    assert len(peer.requests) == before  # it never came whole
+    assert lib.ask("fs_get", box="a", path="/bytes/5").encode("latin-1") == pattern(5)
+
+
+@pytest.mark.parametrize("op", ["fs_get", "fs_read"])
+def test_files_can_be_given_up(lib, peer, op):
+    n = lib.send(op, box="a", path="/never")
+    assert peer.waiting.wait(TIMEOUT)
+    lib.ask("cancel", target=n)
+    assert lib.wait(n)[0] == "cancelled"
+    assert peer.gone.wait(TIMEOUT)
+
+
+# ---- life ---------------------------------------------------------------------------------------
+
+
+def test_life(lib, peer):
+    assert lib.ask("get", box="a") == {"name": "a b", "state": "running", "memory": 512, "idle_timeout": 5.0}
+    assert lib.ask("keep_alive", box="a", idle_timeout=60)["idle_timeout"] == 60
+    lib.ask("keep_alive", box="a")
+    assert "idle_timeout" not in json.loads(peer.requests[-1][4])["params"]
+    assert lib.ask("logs", box="a", source="vm", tail=3) == ["a", "b"]
+    assert json.loads(peer.requests[-1][4])["params"] == {"sandbox": "a b", "namespace": "n&", "source": "vm", "tail": 3}
+    assert lib.ask("restart", box="a", timeout=20)["is_ready"] is True
+    assert json.loads(peer.requests[-1][4])["params"] == {"sandbox": "a b", "namespace": "n&", "timeout": 20}
+
+
+# ---- a server that means ill --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["endless body", "endless head", "endless header", "endless trailer", "endless interim",
+                                  "endless chunk size"])
+def test_endless_answers_are_ended(lib, peer, what):
+    lib.fails("invalid_response", "run", box="a", code=what)
+    assert peer.gone.wait(TIMEOUT) and peer.sent < ENDLESS
+    assert exec_(lib, "plain")["exit_code"] == 3
+
+
+@pytest.mark.parametrize("what", ["deep", "infinite", "big integer", "exit code", "lone surrogate", "not a line",
+                                  "wrong stream", "nothing", "many lines"])
+def test_answers_that_are_none(lib, what):
+    lib.fails("invalid_response", "run", box="a", code=what)
+    assert exec_(lib, "plain")["exit_code"] == 3
+
+
+# ---- installed, with a real server --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clib")
+    make("install", "PREFIX=/opt/msb", f"DESTDIR={root}")
+    # It can be moved.
+    os.rename(root / "opt/msb", root / "moved")
+    return root / "moved"
+
+
+@pytest.fixture(scope="module")
+def server():
+    s = Server()
+    yield s
+    assert s.stop() == 0, s.log()
+    s.close()
+
+
+def compile_example(installed, name, out, *options):
+    env = dict(ENV, PKG_CONFIG_PATH=str(installed / "lib/pkgconfig"))
+    flags = run("pkg-config", "--cflags", "--libs", *options, "microsandbox", env=env).split()
+    run("gcc", "-Wall", "-Wextra", "-Werror", "-o", out, ROOT / f"sdk/c/examples/{name}.c", *flags)
+
+
+def test_installed_files(installed):
+    lib = installed / "lib"
+    assert os.readlink(lib / "libmicrosandbox.so") == "libmicrosandbox.so.0"
+    assert (lib / "libmicrosandbox.so").resolve().name == "libmicrosandbox.so." + (ROOT / "VERSION").read_text().strip()
+    assert (lib / "libmicrosandbox.a").exists()
+    assert (installed / "include/microsandbox.h").read_bytes() == HEADER.read_bytes()
+    assert (installed / "share/man/man3/libmicrosandbox.3").exists()
+    version = run("pkg-config", "--modversion", "microsandbox", env=dict(ENV, PKG_CONFIG_PATH=str(lib / "pkgconfig")))
+    assert version == (ROOT / "VERSION").read_text()
+
+
+EXPECTED = {
+    "repl": "^Hello C!\nexception: .*ZeroDivisionError: division by zero\n$",
+    "command": "^Linux 6[.].*\nexit code 3: no\nout of time after: started\n$",
+    "metrics": "^sandbox-[0-9a-f]{8}: .*, running since 20.*\n(CPU: .* %\n)?memory: [0-9]+ MiB\ndisk: [0-9]+ bytes\n$",
+    "files": "^Hello from outside\n20971520 bytes there and back\n0600 +19 hello\n0644 +20971520 large\nENOENT: .*\n$",
+    "streaming": "^hello one\nhello two\nhello three\nexit code 0 after [0-9]+ ms\n0\n1\n2\n$",
+}
+
+
+def test_every_example_is_tried():
+    assert {p.stem for p in (ROOT / "sdk/c/examples").glob("*.c")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_example(installed, server, tmp_path, name):
+    compile_example(installed, name, tmp_path / name)
+    env = dict(ENV, MSB_SERVER_URL=server.url, LD_LIBRARY_PATH=str(installed / "lib"))
+    assert re.search(EXPECTED[name], run(tmp_path / name, env=env), re.S)
+
+
+def test_static_library(installed, server, tmp_path):
+    """What a program takes from the archive is ours alone; the system's libraries stay shared."""
+    os.unlink(installed / "lib/libmicrosandbox.so")
+    try:
+        compile_example(installed, "repl", tmp_path / "repl", "--static")
+    finally:
+        os.symlink("libmicrosandbox.so.0", installed / "lib/libmicrosandbox.so")
+    assert "libmicrosandbox" not in run("ldd", tmp_path / "repl")
+    assert "Hello C!" in run(tmp_path / "repl", env=dict(ENV, MSB_SERVER_URL=server.url))
+
+
+def test_one_sandbox_in_many_threads(driver, server):
+    lib = Lib()
+    lib.ask("create", box="a", language="python", options={"server_url": server.url, "name": "threads"})
+    ids = [lib.send("command", box="a", command="echo", args=[str(i)]) for i in range(24)]
+    assert [lib.wait(n)["output"] for n in ids] == [str(i) for i in range(24)]
+    lib.ask("stop", box="a")
+    lib.close()
