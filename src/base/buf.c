@@ -66,12 +66,14 @@ void buf_commit(struct buf *b, size_t n)
 int buf_append(struct buf *b, const void *p, size_t n)
 {
 	uint8_t *to;
-	int rc = buf_reserve(b, n, &to);
+	int rc;
 
+	if (!n)
+		return 0; /* there may be no memory yet to point into */
+	rc = buf_reserve(b, n, &to);
 	if (rc)
 		return rc;
-	if (n)
-		memcpy(to, p, n);
+	memcpy(to, p, n);
 	buf_commit(b, n);
 	return 0;
 }

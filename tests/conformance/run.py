@@ -315,7 +315,8 @@ def comparable(answer, sdk, step):
     if "expect" not in step or step.get("vary") is True:
         return None
     drop = set(step.get("vary", []))
-    text = json.dumps(answer).replace(f'-{sdk}"', '-$SDK"').replace(f"-{sdk} ", "-$SDK ")
+    # Names of boxes, as "py-c", and no options of commands, as "-c".
+    text = re.sub(rf'(?<=[a-z0-9])-{sdk}(?=[" ])', "-$SDK", json.dumps(answer))
     part = json.loads(text)
     for value in part.values():
         if isinstance(value, dict):
