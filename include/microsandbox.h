@@ -58,7 +58,7 @@
  * Limits
  *   An answer is refused (MSB_ERR_INVALID_RESPONSE) if its head is longer than 64 KiB, its body
  *   longer than `max_answer`, its JSON deeper than 2048, or one event of a stream longer than
- *   4 MiB.  A file that is received in pieces may have any size.
+ *   64 MiB or `max_answer`.  A file that is received in pieces may have any size.
  */
 
 #include <math.h>
@@ -407,6 +407,21 @@ MSB_API int msb_execution_signal(const struct msb_execution *x);
 MSB_API const char *msb_execution_command(const struct msb_execution *x);
 MSB_API size_t msb_execution_arg_count(const struct msb_execution *x);
 MSB_API const char *msb_execution_arg(const struct msb_execution *x, size_t i);
+
+/*
+ * What code showed beside its output: the value of its last expression, pictures.  text/plain
+ * comes first of each value; what follows it shows the same value otherwise.
+ */
+struct msb_result {
+	const char *mime; /* "text/plain", "image/png" */
+	const void *data; /* UTF-8 or bytes, as the type has it; a NUL follows */
+	size_t len;
+	const char *note; /* why the data is missing; NULL: it is not */
+};
+
+MSB_API size_t msb_execution_result_count(const struct msb_execution *x);
+/* NULL: there are not so many. */
+MSB_API const struct msb_result *msb_execution_result(const struct msb_execution *x, size_t i);
 
 MSB_API void msb_execution_free(struct msb_execution *x);
 

@@ -21,6 +21,9 @@ struct msb_execution {
 	struct execution_text out, err, out_trimmed, err_trimmed;
 	struct msb_line *lines;
 	size_t n_lines;
+	struct msb_result *results;
+	uint8_t **bytes; /* of results that came as base64; NULL: the text is in o */
+	size_t n_results;
 	const char *status, *language, *reason, *command;
 	json_t *args;
 	int64_t exit_code, signal;
@@ -83,6 +86,53 @@ static int execution_take_lines(struct msb_execution *x, struct msb_error **err)
 	x->out.text = capi_join_lines(lines, "stdout", &x->out.len);
 	x->err.text = capi_join_lines(lines, "stderr", &x->err.len);
 	return x->out.text && x->err.text ? 0 : capi_no_memory(err);
+}
+
+static int execution_take_result(struct msb_result *r, uint8_t **bytes, const json_t *o,
+				 struct msb_error **err)
+{
+	const json_t *data = json_object_get(o, "data");
+	const char *encoding = "utf-8";
+	int rc = capi_get_text(o, "mime", &r->mime, err);
+
+	rc = rc ? rc : capi_opt_text(o, "encoding", &encoding, err);
+	rc = rc ? rc : capi_opt_text(o, "note", &r->note, err);
+	if (rc)
+		return rc;
+	if (!json_is_string(data))
+		return capi_bad_member("data", err);
+	r->data = json_string_value(data);
+	r->len = json_string_length(data);
+	if (!strcmp(encoding, "utf-8"))
+		return 0;
+	if (strcmp(encoding, "base64"))
+		return capi_bad_member("encoding", err);
+	rc = capi_base64_decode(json_string_value(data), r->len, bytes, &r->len);
+	if (rc)
+		return rc == -ENOMEM ? capi_no_memory(err) : capi_bad_member("data", err);
+	r->data = *bytes;
+	return 0;
+}
+
+/* Older servers have none. */
+static int execution_take_results(struct msb_execution *x, struct msb_error **err)
+{
+	json_t *list = json_object_get(x->o, "results");
+	int rc = 0;
+
+	if (!list || json_is_null(list))
+		return 0;
+	if (!json_is_array(list))
+		return capi_bad_member("results", err);
+	x->results = calloc(json_array_size(list) + 1, sizeof(*x->results));
+	x->bytes = calloc(json_array_size(list) + 1, sizeof(*x->bytes));
+	if (!x->results || !x->bytes)
+		return capi_no_memory(err);
+	x->n_results = json_array_size(list);
+	for (size_t i = 0; i < x->n_results && !rc; i++)
+		rc = execution_take_result(&x->results[i], &x->bytes[i], json_array_get(list, i),
+					   err);
+	return rc;
 }
 
 static int execution_trim(struct execution_text *to, const struct execution_text *from,
@@ -156,6 +206,8 @@ static int execution_take(struct msb_execution *x, struct msb_error **err)
 		rc = capi_opt_bool(x->o, "truncated", &x->truncated, err);
 	if (!rc)
 		rc = capi_opt_number(x->o, "duration_ms", &x->duration_ms, err);
+	if (!rc && code)
+		rc = execution_take_results(x, err);
 	if (!rc && (x->type == CAPI_REPL || x->type == CAPI_COMMAND))
 		rc = execution_take_lines(x, err);
 	if (!rc)
@@ -195,6 +247,10 @@ void msb_execution_free(struct msb_execution *x)
 	free(x->out_trimmed.text);
 	free(x->err_trimmed.text);
 	free(x->lines);
+	for (size_t i = 0; i < x->n_results; i++)
+		free(x->bytes[i]);
+	free(x->results);
+	free(x->bytes);
 	json_decref(x->o);
 	free(x);
 }
@@ -234,6 +290,16 @@ size_t msb_execution_line_count(const struct msb_execution *x)
 const struct msb_line *msb_execution_line(const struct msb_execution *x, size_t i)
 {
 	return i < x->n_lines ? &x->lines[i] : NULL;
+}
+
+size_t msb_execution_result_count(const struct msb_execution *x)
+{
+	return x->n_results;
+}
+
+const struct msb_result *msb_execution_result(const struct msb_execution *x, size_t i)
+{
+	return i < x->n_results ? &x->results[i] : NULL;
 }
 
 int msb_execution_truncated(const struct msb_execution *x)

@@ -281,6 +281,11 @@ const char *capi_client_namespace(const struct capi_client *c)
 	return c->namespace_name;
 }
 
+size_t capi_client_max_answer(const struct capi_client *c)
+{
+	return c->max_answer;
+}
+
 /* ---- one exchange ---- */
 
 static struct curl_slist *http_add(struct curl_slist *list, const char *name, const char *value)

@@ -46,7 +46,7 @@
 #define CAPI_MEMORY_MIB 512u
 #define CAPI_HEAD_MAX ((size_t)64 << 10)
 #define CAPI_ANSWER_MAX ((size_t)512 << 20)
-#define CAPI_EVENT_MAX ((size_t)4 << 20)
+#define CAPI_EVENT_MAX ((size_t)64 << 20) /* 8 MiB of results, all of it escaped */
 #define CAPI_FILE_MAX ((size_t)8 << 20) /* of one call; streams have no limit */
 
 /* ---- error.c ---- */
@@ -140,6 +140,7 @@ void capi_client_free(struct capi_client *c);
 void capi_client_close_idle(struct capi_client *c);
 const char *capi_client_url(const struct capi_client *c);
 const char *capi_client_namespace(const struct capi_client *c);
+size_t capi_client_max_answer(const struct capi_client *c);
 
 /* Return: 0 whatever the status is, or what went wrong with the connection. */
 int capi_exchange(struct capi_client *c, struct capi_exchange *x, struct msb_error **err);

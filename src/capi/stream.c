@@ -113,7 +113,7 @@ static int stream_on_data(void *context, const void *data, size_t len, struct ms
 	}
 	if (rc == -ENOBUFS)
 		return capi_fail(err, MSB_ERR_INVALID_RESPONSE,
-				 "an event of the server is longer than %zu bytes", CAPI_EVENT_MAX);
+				 "an event of the server is longer than %zu bytes", s->sse.max);
 	return rc ? capi_no_memory(err) : 0;
 }
 
@@ -139,12 +139,14 @@ static int stream_call(struct msb_sandbox *sb, const char *what, json_t *body, d
 		.answer = BUF_INIT,
 	};
 	struct msb_execution *e = NULL;
+	size_t max;
 	int rc;
 
 	json_decref(body);
 	if (!text || !path)
 		return capi_no_memory(err);
-	sse_init(&s->sse, CAPI_EVENT_MAX);
+	max = capi_client_max_answer(capi_sandbox_client(sb));
+	sse_init(&s->sse, max < CAPI_EVENT_MAX ? max : CAPI_EVENT_MAX);
 	rc = capi_exchange(capi_sandbox_client(sb), &x, err);
 	if (!rc && x.status != 200)
 		rc = capi_refused(x.status, buf_data(&x.answer), buf_len(&x.answer), err);

@@ -219,6 +219,62 @@ static void test_names_of_kinds(void **state)
 		assert_string_not_equal(msb_kind_name(k), "unknown");
 }
 
+/* ---- results ---- */
+
+static int take_results(struct msb_execution **x, const char *results)
+{
+	json_t *o = json_pack("{s:s, s:s, s:[], s:o}", "status", "success", "language", "python",
+			      "output", "results",
+			      json_loads(results, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL));
+
+	assert_non_null(o);
+	return capi_execution_new(x, o, CAPI_REPL, NULL);
+}
+
+static void test_results(void **state)
+{
+	static const char *const bad[] = {
+		"5",
+		"[5]",
+		"[{}]",
+		"[{\"mime\":\"a\"}]",
+		"[{\"mime\":\"a\",\"data\":5}]",
+		"[{\"mime\":\"a\",\"data\":\"\",\"encoding\":\"x\"}]",
+		"[{\"mime\":\"a\",\"data\":\"AP8=\",\"encoding\":\"base64\"},"
+		"{\"mime\":\"a\",\"data\":\"A\",\"encoding\":\"base64\"}]",
+		"[{\"mime\":\"a\",\"data\":\"\",\"note\":1}]"
+	};
+	const struct msb_result *r;
+	struct msb_execution *x;
+
+	(void)state;
+	assert_int_equal(take_results(&x, "null"), 0);
+	assert_int_equal(msb_execution_result_count(x), 0);
+	assert_null(msb_execution_result(x, 0));
+	msb_execution_free(x);
+	assert_int_equal(take_results(&x,
+				      "[{\"mime\":\"text/plain\",\"encoding\":\"utf-8\",\"data\":"
+				      "\"a\\u0000b\"},{\"mime\":\"image/png\",\"encoding\":"
+				      "\"base64\",\"data\":\"AP8=\"},{\"mime\":\"text/html\","
+				      "\"data\":\"\",\"note\":\"too long\"}]"),
+			 0);
+	assert_int_equal(msb_execution_result_count(x), 3);
+	r = msb_execution_result(x, 0);
+	assert_string_equal(r->mime, "text/plain");
+	assert_int_equal(r->len, 3);
+	assert_memory_equal(r->data, "a\0b", 4);
+	assert_null(r->note);
+	r = msb_execution_result(x, 1);
+	assert_int_equal(r->len, 2);
+	assert_memory_equal(r->data, "\0\xff", 3);
+	r = msb_execution_result(x, 2);
+	assert_string_equal(r->note, "too long");
+	assert_null(msb_execution_result(x, 3));
+	msb_execution_free(x);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(take_results(&x, bad[i]), MSB_ERR_INVALID_RESPONSE);
+}
+
 /* ---- structures with options ---- */
 
 struct newer {
@@ -367,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_data_of_errors),
 		cmocka_unit_test(test_names_of_kinds),
+		cmocka_unit_test(test_results),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_arguments_that_cannot_be_sent),
 		cmocka_unit_test(test_paths),
