@@ -451,6 +451,21 @@ static void config_set_map(json_t *o, const char *key, char *const *list, bool v
 	json_object_set_new(o, key, m);
 }
 
+/* An entry for each layer: tools that put layers on top count them (buildah insists). */
+static json_t *config_history(const struct image_config *c)
+{
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < c->n_diff_ids; i++) {
+		json_t *entry = json_object();
+
+		doc_set(entry, "created", c->created);
+		doc_set(entry, "created_by", "microsandbox");
+		json_array_append_new(all, entry);
+	}
+	return all;
+}
+
 char *image_config_format(const struct image_config *c)
 {
 	json_t *doc = json_object(), *o = json_object(), *ids = json_array(), *root;
@@ -472,5 +487,6 @@ char *image_config_format(const struct image_config *c)
 		json_array_append_new(ids, json_string(c->diff_ids[i]));
 	root = json_pack("{s:s, s:o}", "type", "layers", "diff_ids", ids);
 	json_object_set_new(doc, "rootfs", root);
+	json_object_set_new(doc, "history", config_history(c));
 	return doc_dump(doc);
 }
