@@ -20,6 +20,7 @@
 #include "server/server.h"
 #include "sys/child.h"
 #include "sys/file.h"
+#include "sys/init.h"
 #include "sys/parts.h"
 
 #define SERVER_STOP_WAIT_MS 45000u
@@ -40,6 +41,7 @@ enum server_opt {
 	SERVER_TLS_KEY,
 	SERVER_KEEP,
 	SERVER_MAX_SANDBOXES,
+	SERVER_JAIL,
 	SERVER_DETACH,
 	SERVER_EXPIRE,
 	SERVER_NAMESPACE,
@@ -70,6 +72,8 @@ const struct cli_opt server_opts[] = {
 	[SERVER_KEEP] = { "keep", NULL, "", NULL, "start: leave sandboxes running at the end" },
 	[SERVER_MAX_SANDBOXES] = { "max-sandboxes", NULL, "", "N",
 				   "start: at most so many at once (default 256)" },
+	[SERVER_JAIL] = { "jail", NULL, "", "MODE",
+			  "start: full (default), or reduced where user namespaces are refused" },
 	[SERVER_DETACH] = { "detach", NULL, "d", NULL, "start: in the background" },
 	[SERVER_EXPIRE] = { "expire", NULL, "", "TIME",
 			    "keygen: how long the key is valid: 30m, 12h, 7d, 2w, 3mo, 1y (default "
@@ -169,6 +173,11 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 		if (cli_parse_uint(v, 10000, &n) || !n)
 			return cli_usage(a->cmd, "--max-sandboxes is '%s': give a number from 1", v);
 		a->o.max_sandboxes = (unsigned)n;
+		return 0;
+	case SERVER_JAIL:
+		a->o.jail = v;
+		if (strcmp(v, "full") && strcmp(v, "reduced"))
+			return cli_usage(a->cmd, "--jail is '%s': use one of full, reduced", v);
 		return 0;
 	case SERVER_DETACH:
 		a->detach = true;
@@ -299,6 +308,7 @@ static int server_cmd_start(struct server_args *a, int argc, char **argv)
 {
 	struct server_info info;
 	struct err e = ERR_INIT;
+	int status, rc;
 
 	if (!server_find(a->o.home, &info, NULL)) {
 		cli_notice("a server is running already: %s (pid %d)", info.address, info.pid);
@@ -311,6 +321,9 @@ static int server_cmd_start(struct server_args *a, int argc, char **argv)
 		return cli_usage(a->cmd, "--tls-cert and --tls-key go together");
 	if (a->detach)
 		return server_start_detached(a, argc, argv);
+	/* In a container nobody else is there to wait for what killed supervisors leave. */
+	if (init_is_first() && (rc = init_split(&status, &e)))
+		return rc < 0 ? cli_fail(&e) : status;
 	log_init(STDERR_FILENO, LOG_INFO, "server");
 	return server_run(&a->o, &e) ? cli_fail(&e) : CLI_OK;
 }
@@ -579,6 +592,7 @@ int cmd_server(const struct cli_command *cmd, int argc, char **argv)
 		.o = { .host = "127.0.0.1",
 		       .port = SERVER_PORT,
 		       .max_sandboxes = SERVER_SANDBOXES_MAX,
+		       .jail = "full",
 		       .ready_fd = -1 },
 		.expire_s = SERVER_KEY_HOURS * 3600,
 		.tail = UINT64_MAX,

@@ -306,7 +306,7 @@ static int box_set_config(struct box *b, json_t *config, struct err *e)
 	    (rc = box_strdup(&cfg->image, rpc_string(config, "image"), e)) ||
 	    (rc = box_strdup(&cfg->engine, "auto", e)) ||
 	    (rc = box_strdup(&cfg->scope, scope ? scope : "public", e)) ||
-	    (rc = box_strdup(&cfg->jail, "full", e)) ||
+	    (rc = box_strdup(&cfg->jail, b->server->opt->jail, e)) ||
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
 	    (rc = parts_path("vmlinux", &cfg->kernel, e)))
 		return rc;

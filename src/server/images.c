@@ -29,10 +29,11 @@ struct image_job {
 	char *recipe;
 };
 
-void images_init(struct images *im, struct loop *l, const char *home)
+void images_init(struct images *im, struct loop *l, const char *home, const char *jail)
 {
 	im->loop = l;
 	im->home = home;
+	im->jail = jail;
 	list_init(&im->jobs);
 }
 
@@ -133,7 +134,10 @@ static int image_job_spawn(struct image_job *j, struct err *e)
 	j->output_fd = p[0];
 	theirs = p[1];
 	fcntl(j->output_fd, F_SETFL, O_NONBLOCK);
-	char *argv[] = { (char *)"msb-image", (char *)"build", j->recipe, NULL };
+	char *argv[] = {
+		(char *)"msb-image", (char *)"build", (char *)"--jail", (char *)j->images->jail,
+		j->recipe,	     NULL,
+	};
 	const struct child_fd fds[] = { { theirs, STDERR_FILENO } };
 	const struct child_spec spec = {
 		.path = program,

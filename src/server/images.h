@@ -14,6 +14,7 @@
 struct images {
 	struct loop *loop;
 	const char *home;
+	const char *jail; /* of what reads archives: "full" or "reduced" */
 	struct list jobs;
 };
 
@@ -25,7 +26,7 @@ struct image_wait {
 	void (*progress)(struct image_wait *w, const char *what);
 };
 
-void images_init(struct images *im, struct loop *l, const char *home);
+void images_init(struct images *im, struct loop *l, const char *home, const char *jail);
 
 /* Ends what is being put together. */
 void images_fini(struct images *im);

@@ -40,6 +40,7 @@
 #include "server/conn.h"
 #include "server/mcp.h"
 #include "server/tls.h"
+#include "sys/jail.h"
 #include "sys/signals.h"
 
 #define SERVER_CONNS_MAX 8192u
@@ -428,15 +429,29 @@ static int server_signals(struct server *s, struct err *e)
 	return 0;
 }
 
+/*
+ * Where the jail cannot be had no sandbox will start: better said now, to whoever starts the
+ * server, than to each client.  The reduced one is asked for by name, and named in the log.
+ */
+static int server_check_jail(const struct server *s, struct err *e)
+{
+	if (!strcmp(s->opt->jail, "full"))
+		return jail_probe(e);
+	log_warn("event=jail-reduced detail=\"no namespaces: a process that a guest takes over "
+		 "sees this user's files, processes and network; only its system call list is in "
+		 "the way (--jail=reduced)\"");
+	return 0;
+}
+
 /* One client that is there already: nothing to listen on, and nobody else to keep out. */
 static int server_start_stdio(struct server *s, struct err *e)
 {
 	int rc;
 
-	if ((rc = server_set_path(s, e)) || (rc = loop_create(&s->loop, e)) ||
-	    (rc = server_signals(s, e)))
+	if ((rc = server_check_jail(s, e)) || (rc = server_set_path(s, e)) ||
+	    (rc = loop_create(&s->loop, e)) || (rc = server_signals(s, e)))
 		return rc;
-	images_init(&s->images, s->loop, s->opt->home);
+	images_init(&s->images, s->loop, s->opt->home, s->opt->jail);
 	server_limits(s);
 	box_adopt_all(s, s->opt->ns);
 	log_info("event=start mcp=stdio path=%s ns=%s sandboxes=%u", s->path, s->opt->ns,
@@ -449,10 +464,11 @@ static int server_start(struct server *s, struct err *e)
 	const struct server_options *opt = s->opt;
 	int rc;
 
-	if ((rc = pidfile_take(opt->home, &s->pid_fd, e)) || (rc = server_set_path(s, e)) ||
-	    (rc = loop_create(&s->loop, e)) || (rc = server_signals(s, e)))
+	if ((rc = pidfile_take(opt->home, &s->pid_fd, e)) || (rc = server_check_jail(s, e)) ||
+	    (rc = server_set_path(s, e)) || (rc = loop_create(&s->loop, e)) ||
+	    (rc = server_signals(s, e)))
 		return rc;
-	images_init(&s->images, s->loop, opt->home);
+	images_init(&s->images, s->loop, opt->home, opt->jail);
 	server_limits(s);
 	if (opt->tls_cert)
 		rc = tls_context_create(opt->tls_cert, opt->tls_key, &s->tls, e);
@@ -466,6 +482,11 @@ static int server_start(struct server *s, struct err *e)
 						&s->secret, e))) ||
 	    (rc = pidfile_write(s->pid_fd, s->address, e)))
 		return rc;
+	box_adopt_all(s);
+	log_info("event=start address=%s path=%s dev=%d jail=%s sandboxes=%u", s->address, s->path,
+		 opt->dev, opt->jail, s->n_boxes);
+}
+
 	box_adopt_all(s, NULL);
 	log_info("event=start address=%s path=%s dev=%d sandboxes=%u", s->address, s->path,
 		 opt->dev, s->n_boxes);

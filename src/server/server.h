@@ -29,6 +29,7 @@ struct server_options {
 	unsigned max_sandboxes;
 	bool stdio; /* serve one client of MCP on standard input and output, and nobody else */
 	const char *ns; /* with stdio: the namespace of its sandboxes */
+	const char *jail; /* "full" or "reduced", of every process of its sandboxes */
 	int ready_fd; /* gets a line "ready <address>\n" when requests are taken; -1 = none */
 };
 

@@ -23,14 +23,14 @@ class RpcError(Exception):
 class Server:
     """`msb server start` in a MICROSANDBOX_HOME of its own, on a port of its own."""
 
-    def __init__(self, *args, home=None, dev=True, msb=MSB):
+    def __init__(self, *args, home=None, dev=True, msb=MSB, prefix=()):
         self.box = Box(home or make_home())
         self.home = self.box.home
         self.log_path = str(self.home / "test-server.log")
         r, w = os.pipe()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [msb, "server", "start", "--port", "0", "--ready-fd", str(w), *(["--dev"] if dev else []), *args],
+                [*prefix, msb, "server", "start", "--port", "0", "--ready-fd", str(w), *(["--dev"] if dev else []), *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.box.env, pass_fds=[w])
         os.close(w)
         with os.fdopen(r) as ready:
@@ -92,6 +92,10 @@ class Server:
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def supervisor_pid(self, name, namespace="default"):
+        with open(self.home / f"projects/{namespace}/menv/{name}/run/pid") as f:
+            return int(f.read())
 
     def close(self):
         if self.process.poll() is None:

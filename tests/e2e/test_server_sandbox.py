@@ -270,14 +270,9 @@ def test_starts_and_stops_at_once(server):
     assert status == 200 and [a["id"] for a in answers] == [0, 1, 2] and all("result" in a for a in answers)
 
 
-def supervisor_pid(server, name):
-    with open(server.home / f"projects/default/menv/{name}/run/pid") as f:
-        return int(f.read())
-
-
 def test_a_vm_that_dies_fails_its_calls(server):
     server.start("dying")
-    with open("/proc/{0}/task/{0}/children".format(supervisor_pid(server, "dying"))) as f:
+    with open("/proc/{0}/task/{0}/children".format(server.supervisor_pid("dying"))) as f:
         children = [int(p) for p in f.read().split()]
     vm = [p for p in children if b"msb-net" not in open(f"/proc/{p}/cmdline", "rb").read()]
     failed = []
@@ -301,7 +296,7 @@ def test_a_vm_that_dies_fails_its_calls(server):
 
 def test_a_killed_supervisor_leaves_nothing(server):
     server.start("orphan")
-    os.kill(supervisor_pid(server, "orphan"), 9)
+    os.kill(server.supervisor_pid("orphan"), 9)
     wait_for(lambda: "orphan" not in [b["name"] for b in server.call("sandbox.list")["sandboxes"]])
     assert not os.path.exists(server.home / "projects/default/menv/orphan")
 
