@@ -37,6 +37,7 @@ include mk/bench.mk
 include mk/lab.mk
 include mk/man.mk
 include mk/install.mk
+include mk/container.mk
 include mk/sdk.mk
 
 .PHONY: all clean help

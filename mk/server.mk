@@ -54,5 +54,5 @@ $(O)/tests/fuzz/fuzz_http%: tests/fuzz/fuzz_http%.c src/server/http.c src/base/b
 .PHONY: bench-server check-server
 bench-server: all kernel demo-image ## what a call through the server costs
 	$(Q)/usr/bin/python3 tests/bench/bench_server.py
-check-server: all kernel demo-image ## only the server's tests
+check-server: all kernel demo-image container-parts ## only the server's tests
 	$(Q)tools/run-tests --e2e tests/e2e -- -k test_server
