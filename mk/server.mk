@@ -51,8 +51,17 @@ $(O)/tests/fuzz/fuzz_http%: tests/fuzz/fuzz_http%.c src/server/http.c src/base/b
 
 -include $(O)/server/api_table.d
 
-.PHONY: bench-server check-server
-bench-server: all kernel demo-image ## what a call through the server costs
-	$(Q)/usr/bin/python3 tests/bench/bench_server.py
-check-server: all kernel demo-image container-parts ## only the server's tests
+.PHONY: bench-server check-server load soak
+# Cheap requests in numbers, for tests and benches.
+HTTP_LOAD := $(O)/tests/bench/http_load
+-include $(HTTP_LOAD).d
+
+bench-server: all kernel demo-image $(HTTP_LOAD) ## what calls through the server cost, beside the targets (50 sandboxes; ARGS= for fewer)
+	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_server.py $(ARGS)
+load: all kernel demo-image $(HTTP_LOAD) ## the server under full load: 200 sandboxes by 20 clients, minutes of cheap requests
+	$(Q)O=$(O) MSB_LOAD=full /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e/test_server_load.py $(ARGS)
+soak: T := 3600
+soak: all kernel demo-image $(HTTP_LOAD) ## the server for T seconds (3600): fails if memory or descriptors grow
+	$(Q)O=$(O) /usr/bin/python3 tests/e2e/soak.py --seconds $(T)
+check-server: all kernel demo-image container-parts $(HTTP_LOAD) ## only the server's tests
 	$(Q)tools/run-tests --e2e tests/e2e -- -k test_server

@@ -56,9 +56,9 @@ check: programs guest lint $(UNIT_BIN) $(FUZZ_REPLAY) ## unit tests, corpus repl
 test: deps ## install what is needed, build all, run every test
 	$(Q)$(MAKE) --no-print-directory test-prepared
 .PHONY: test-prepared
-test-prepared: all lint $(UNIT_BIN) $(FUZZ_REPLAY) kernel demo-image $(E2E_GUESTS) lab-parts container-parts
+test-prepared: all lint $(UNIT_BIN) $(FUZZ_REPLAY) kernel demo-image $(E2E_GUESTS) lab-parts container-parts $(HTTP_LOAD)
 	$(Q)O=$(O) tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay --e2e tests/e2e --lab tests/lab/run
-check-e2e: all kernel demo-image $(E2E_GUESTS) container-parts ## only the end-to-end tests (ARGS= for pytest)
+check-e2e: all kernel demo-image $(E2E_GUESTS) container-parts $(HTTP_LOAD) ## only the end-to-end tests (ARGS= for pytest)
 	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(ARGS)
 
 fuzz: $(FUZZ_BIN) ## run each fuzzer for T seconds (default 60)

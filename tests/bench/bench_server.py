@@ -3,10 +3,12 @@
 """make bench-server: what a call through the server costs, beside the same on the sandbox's own socket."""
 import argparse
 import json
+import os
 import pathlib
 import socket
 import statistics
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -15,6 +17,7 @@ sys.dont_write_bytecode = True
 
 import wire  # noqa: E402
 from server_client import Server  # noqa: E402
+from soak import http_load  # noqa: E402
 
 
 class Connection:
@@ -41,10 +44,18 @@ class Connection:
             {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()))["result"]
 
 
-def row(what, seconds, target=""):
+def row(what, measured, unit, target=None, most=True, detail=""):
+    """One figure. @target: what it may be at most (or at least)."""
+    wanted = verdict = ""
+    if target is not None:
+        wanted = f"{'<=' if most else '>='} {target:g}"
+        verdict = "met" if (measured <= target if most else measured >= target) else "MISSED"
+    print(f"{what:46} {wanted:>9} {measured:11.3f} {unit:4} {verdict:7} {detail}".rstrip(), flush=True)
+
+
+def latency(what, seconds, target=None):
     ms = sorted(s * 1000 for s in seconds)
-    print(f"{what:52} {statistics.median(ms):9.3f} ms {target:>10}   p99 {ms[int(len(ms) * 0.99) - 1]:.3f}, n={len(ms)}",
-          flush=True)
+    row(what, statistics.median(ms), "ms", target, detail=f"p99 {ms[int(len(ms) * 0.99) - 1]:.3f}, n={len(ms)}")
 
 
 def timed(n, fn):
@@ -69,35 +80,76 @@ def pipelined(server, request, n):
         return n / (time.perf_counter() - begin)
 
 
+def resident(server):
+    """MiB: all, and its share of what it shares with others."""
+    with open(f"/proc/{server.process.pid}/smaps_rollup") as f:
+        kib = {k: int(v.split()[0]) for k, v in (line.split(":", 1) for line in f if line.split(":")[0] in ("Rss", "Pss"))}
+    return kib["Rss"] / 1024, f"PSS {kib['Pss'] / 1024:.1f}"
+
+
+def many(server, n):
+    """Starts n small sandboxes, four at a time."""
+    left = iter(range(n))
+    lock = threading.Lock()
+
+    def client():
+        while True:
+            with lock:
+                i = next(left, None)
+            if i is None:
+                return
+            server.start(f"m{i}", memory=128)
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    alive = [b for b in server.call("sandbox.list")["sandboxes"] if b["state"] == "running"]
+    assert len(alive) == n, server.log()[-2000:]
+
+
+def bench_calls(server, c, n):
+    latency("GET /api/v1/health", timed(n * 10, lambda: c.request(b"GET", b"/api/v1/health")), 0.2)
+    latency("sandbox.list", timed(n * 10, lambda: c.call("sandbox.list")))
+    begin = time.perf_counter()
+    server.start("bench")
+    row("sandbox.start, cold", (time.perf_counter() - begin) * 1000, "ms")
+    run = dict(sandbox="bench", language="python", code="1+1")
+    begin = time.perf_counter()
+    c.call("sandbox.repl.run", **run)
+    row("the first sandbox.repl.run (starts python)", (time.perf_counter() - begin) * 1000, "ms")
+    timed(20, lambda: c.call("sandbox.repl.run", **run))
+    latency("sandbox.repl.run 1+1", timed(n, lambda: c.call("sandbox.repl.run", **run)), 5)
+    w = wire.Client(str(server.home / "projects/default/menv/bench/run/ctl.sock"))
+    latency("  the same on ctl.sock", timed(n, lambda: w.repl("python", "1+1")))
+    w.close()
+    true = dict(sandbox="bench", command="/bin/true")
+    latency("sandbox.command.run /bin/true", timed(n // 4 + 4, lambda: c.call("sandbox.command.run", **true)), 30)
+    latency("sandbox.metrics.get", timed(n, lambda: c.call("sandbox.metrics.get", sandbox="bench")))
+    server.call("sandbox.stop", sandbox="bench")
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("-n", type=int, default=300)
-    n = p.parse_args().n
+    p.add_argument("--sandboxes", type=int, default=50, help="alive when the server's memory is read; 0 = none")
+    a = p.parse_args()
+    print(f"load of this machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n"
+          f"{'figure':46} {'target':>9} {'measured':>11}", flush=True)
     server = Server()
     try:
         c = Connection(server)
-        row("GET /api/v1/health", timed(n * 10, lambda: c.request(b"GET", b"/api/v1/health")), "<= 0.2")
-        row("sandbox.list", timed(n * 10, lambda: c.call("sandbox.list")))
-        begin = time.perf_counter()
-        server.start("bench")
-        print(f"{'sandbox.start, cold':52} {(time.perf_counter() - begin) * 1000:9.0f} ms")
-        run = dict(sandbox="bench", language="python", code="1+1")
-        begin = time.perf_counter()
-        c.call("sandbox.repl.run", **run)
-        print(f"{'the first sandbox.repl.run (starts python)':52} {(time.perf_counter() - begin) * 1000:9.0f} ms")
-        timed(20, lambda: c.call("sandbox.repl.run", **run))
-        row("sandbox.repl.run 1+1", timed(n, lambda: c.call("sandbox.repl.run", **run)), "<= 5")
-        w = wire.Client(str(server.home / "projects/default/menv/bench/run/ctl.sock"))
-        row("  the same on ctl.sock", timed(n, lambda: w.repl("python", "1+1")))
-        w.close()
-        true = dict(sandbox="bench", command="/bin/true")
-        row("sandbox.command.run /bin/true", timed(n // 4 + 4, lambda: c.call("sandbox.command.run", **true)), "<= 30")
-        row("sandbox.metrics.get", timed(n, lambda: c.call("sandbox.metrics.get", sandbox="bench")))
+        bench_calls(server, c, a.n)
         health = b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        print(f"{'health, one pipelined connection':52} {pipelined(server, health, 128 * 400):9.0f} /s {'>= 10000':>10}")
-        with open(f"/proc/{server.process.pid}/smaps_rollup") as f:
-            kib = {k: int(v.split()[0]) for k, v in (line.split(":", 1) for line in f if line.split(":")[0] in ("Rss", "Pss"))}
-        print(f"{'server, resident (PSS)':52} {kib['Rss'] / 1024:9.1f} MiB ({kib['Pss'] / 1024:.1f}) {'<= 10':>5}")
+        row("health, one pipelined connection", pipelined(server, health, 128 * 400), "/s", 10000, most=False)
+        r = http_load(server, "--count", "50000", "--connections", "64")
+        row("health, list, metrics on 64 connections", r["rate"], "/s", 10000, most=False, detail=f"p99 {r['p99_ms']}, {r['errors']} errors")
+        if a.sandboxes:
+            many(server, a.sandboxes)
+        size, detail = resident(server)
+        row(f"server, resident with {a.sandboxes} sandboxes", size, "MiB", 10, detail=detail)
+        c.s.close()
         server.stop()
     finally:
         server.close()

@@ -378,36 +378,6 @@ def test_the_limit_of_sandboxes():
         s.close()
 
 
-def test_thirty_sandboxes_by_five_clients():
-    s = Server()
-    try:
-        s.start("warm")
-        s.call("sandbox.stop", sandbox="warm")
-        before, failed = s.fds(), []
-
-        def client(c):
-            try:
-                for i in range(6):
-                    name = f"c{c}-{i}"
-                    s.start(name, memory=256)
-                    assert texts(s.call("sandbox.command.run", sandbox=name, command="hostname")) == [name]
-                    s.call("sandbox.stop", sandbox=name)
-            except Exception as e:
-                failed.append(e)
-
-        threads = [threading.Thread(target=client, args=(c,)) for c in range(5)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        assert not failed, failed
-        wait_for(lambda: s.fds() <= before)
-        assert s.stop() == 0
-        s.box.assert_nothing_left()
-    finally:
-        s.close()
-
-
 def test_a_server_killed_while_it_works():
     a = Server()
     try:
