@@ -4,10 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* jansson's own limit is far higher than anything that a request needs. */
-static bool jsonrpc_too_deep(const char *text, size_t len)
+/*
+ * What is read is bounded before it is read: jansson's own limit of nesting is far higher
+ * than anything that a request needs, and it has none for values, of which each takes up to
+ * a hundred times the bytes of its text.  Return: the limit that is passed, or NULL.
+ */
+static const char *jsonrpc_beyond(const char *text, size_t len, unsigned *limit)
 {
-	unsigned depth = 0;
+	unsigned depth = 0, values = 1;
 	bool string = false;
 
 	for (size_t i = 0; i < len; i++) {
@@ -18,24 +22,31 @@ static bool jsonrpc_too_deep(const char *text, size_t len)
 		} else if (c == '"') {
 			string = !string;
 		} else if (!string && (c == '[' || c == '{')) {
-			if (++depth > JSONRPC_DEPTH_MAX)
-				return true;
+			values++;
+			if (++depth > (*limit = JSONRPC_DEPTH_MAX))
+				return "nested too deeply";
 		} else if (!string && (c == ']' || c == '}') && depth) {
 			depth--;
+		} else if (!string && (c == ',' || c == ':')) {
+			values++;
 		}
+		if (values > (*limit = JSONRPC_VALUES_MAX))
+			return "too many values";
 	}
-	return false;
+	return NULL;
 }
 
 int jsonrpc_parse(const char *text, size_t len, struct jsonrpc_message *out, char *reason,
 		  size_t size)
 {
 	struct jsonrpc_message m = { .n = 1 };
+	const char *beyond;
 	json_error_t e;
+	unsigned limit;
 
-	if (jsonrpc_too_deep(text, len)) {
-		snprintf(reason, size, "Parse error: nested too deeply (limit %u)",
-			 JSONRPC_DEPTH_MAX);
+	beyond = jsonrpc_beyond(text, len, &limit);
+	if (beyond) {
+		snprintf(reason, size, "Parse error: %s (limit %u)", beyond, limit);
 		return JSONRPC_PARSE;
 	}
 	m.root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);

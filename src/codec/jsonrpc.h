@@ -24,6 +24,7 @@ enum jsonrpc_code {
 
 #define JSONRPC_BATCH_MAX 64u
 #define JSONRPC_DEPTH_MAX 64u /* nesting of a request */
+#define JSONRPC_VALUES_MAX 65536u /* of a request: keys, values, lists, all counted */
 
 struct jsonrpc_message {
 	json_t *root; /* owned; an object, or the array of a batch */

@@ -482,14 +482,9 @@ static int server_start(struct server *s, struct err *e)
 						&s->secret, e))) ||
 	    (rc = pidfile_write(s->pid_fd, s->address, e)))
 		return rc;
-	box_adopt_all(s);
+	box_adopt_all(s, NULL);
 	log_info("event=start address=%s path=%s dev=%d jail=%s sandboxes=%u", s->address, s->path,
 		 opt->dev, opt->jail, s->n_boxes);
-}
-
-	box_adopt_all(s, NULL);
-	log_info("event=start address=%s path=%s dev=%d sandboxes=%u", s->address, s->path,
-		 opt->dev, s->n_boxes);
 	systemd_notify("READY=1");
 	if (opt->ready_fd >= 0 && dprintf(opt->ready_fd, "ready %s\n", s->address) < 0)
 		log_warn("event=ready-not-told");

@@ -386,6 +386,37 @@ static int code_of(const char *text)
 	return code;
 }
 
+/* A call with a list of @n numbers, each of which is a value and so is what is around them. */
+static int code_of_list(size_t n)
+{
+	static const char head[] = "{\"jsonrpc\":\"2.0\",\"method\":\"m,[:{\",\"params\":{\"l\":[1";
+	char *text = malloc(sizeof(head) + 2 * n + 3);
+	size_t len = sizeof(head) - 1;
+	int code;
+
+	assert_non_null(text);
+	memcpy(text, head, len);
+	for (size_t i = 1; i < n; i++) {
+		memcpy(text + len, ",1", 2);
+		len += 2;
+	}
+	strcpy(text + len, "]}}");
+	code = code_of(text);
+	free(text);
+	return code;
+}
+
+/* Memory for them is a hundred times the text. */
+static void values_are_counted(void **state)
+{
+	const size_t others = 10; /* 3 brackets, 4 colons, 2 commas, the value itself */
+
+	(void)state;
+	assert_int_equal(code_of_list(1), 0);
+	assert_int_equal(code_of_list(JSONRPC_VALUES_MAX - others + 1), 0);
+	assert_int_equal(code_of_list(JSONRPC_VALUES_MAX - others + 2), JSONRPC_PARSE);
+}
+
 static void requests_are_checked(void **state)
 {
 	static const struct {
@@ -526,6 +557,7 @@ int main(void)
 		TEST(results_are_text_or_base64),
 		TEST(a_guest_cannot_spoil_results),
 		TEST(results_are_bounded),
+		TEST(values_are_counted),
 		TEST(requests_are_checked),
 		TEST(parameters_are_checked_against_the_schema),
 		TEST(every_error_code_is_described),
