@@ -5,7 +5,8 @@
 /*
  * What a program printed, as the API shows it: an array of {stream, text}, one entry a
  * line without its newline, in the order in which lines were complete.  Bytes that are
- * no UTF-8 become U+FFFD.  Beyond @max bytes, or when the pool that several share is used
+ * no UTF-8 become U+FFFD.  It is kept as bytes and becomes an array at the end: as JSON
+ * values, lines take ten times the memory and more.  Beyond @max bytes, or when the pool that several share is used
  * up, nothing more is kept, and `truncated` is set.
  */
 
@@ -21,7 +22,7 @@ struct lines_pool {
 
 struct lines {
 	struct lines_pool *pool;
-	json_t *array; /* owned */
+	struct buf ended; /* each: 'e' or 'o', its bytes, a newline */
 	struct buf partial[2]; /* stdout, stderr */
 	size_t kept, max; /* bytes */
 	bool truncated;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/rpc.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +14,9 @@
 #include "server/api.h"
 #include "server/internal.h"
 
+/* Of a batch, bytes: what is more is not called.  One more of them still fits the connection. */
+#define RPC_BATCH_ANSWERS_MAX (8u << 20)
+#define RPC_TRIM (1u << 20)
 #define RPC_OUT_OF_MEMORY "Internal server error: out of memory: try again later"
 
 const struct api_method *api_find_method(const char *name)
@@ -167,16 +171,26 @@ void rpc_start(struct rpc_call *c, const char *method)
 
 /* ---- one request ---------------------------------------------------------------------- */
 
-static void rpc_request_end(struct rpc_request *q, int status, json_t *answer)
+/* The text of an answer, which is released; malloc'ed, NULL if memory is out. */
+static char *rpc_text(json_t *answer)
 {
-	char *body = answer ? json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+	char *text = answer ? json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
 
-	if (answer && !body) {
+	json_decref(answer);
+	/* A long output as JSON values leaves a heap of small holes. */
+	if (text && strlen(text) > RPC_TRIM)
+		malloc_trim(0);
+	return text;
+}
+
+/* @body is taken over; NULL: memory was out. */
+static void rpc_request_end(struct rpc_request *q, int status, char *body)
+{
+	if (!body) {
 		body = strdup("{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32603,\"message\":"
 			      "\"" RPC_OUT_OF_MEMORY "\"},\"id\":null}");
 		status = 500;
 	}
-	json_decref(answer);
 	q->active = false;
 	q->done(q, status, body);
 }
@@ -203,6 +217,30 @@ static json_t *rpc_request_answer(struct rpc_request *q)
 	return answer;
 }
 
+/* At once as text: the answers of a batch wait for each other. */
+static void rpc_batch_add(struct rpc_request *q, char *text)
+{
+	if (!text || buf_append(&q->answers, buf_len(&q->answers) ? "," : "[", 1) ||
+	    buf_append(&q->answers, text, strlen(text)))
+		q->failed = true;
+	free(text);
+}
+
+static void rpc_batch_end(struct rpc_request *q)
+{
+	if (!buf_len(&q->answers) && !q->failed) { /* notifications only */
+		q->active = false;
+		q->done(q, 204, NULL);
+		return;
+	}
+	if (buf_append(&q->answers, "]", 1))
+		q->failed = true;
+	rpc_request_end(q, 200,
+			q->failed ? NULL
+				  : strndup((const char *)buf_data(&q->answers),
+					    buf_len(&q->answers)));
+}
+
 static void rpc_request_done(struct rpc_call *c)
 {
 	struct rpc_request *q = container_of(c, struct rpc_request, call);
@@ -210,11 +248,11 @@ static void rpc_request_done(struct rpc_call *c)
 	json_t *answer = rpc_request_answer(q);
 
 	if (!q->msg.batch) {
-		rpc_request_end(q, status, answer);
+		rpc_request_end(q, status, rpc_text(answer));
 		return;
 	}
 	if (answer)
-		json_array_append_new(q->answers, answer);
+		rpc_batch_add(q, rpc_text(answer));
 	if (!q->looping)
 		rpc_request_step(q);
 }
@@ -232,6 +270,11 @@ static void rpc_request_one(struct rpc_request *q)
 	};
 	if (q->current.error)
 		rpc_fail(&q->call, q->current.error, "%s", q->current.reason);
+	else if (buf_len(&q->answers) > RPC_BATCH_ANSWERS_MAX)
+		rpc_fail(&q->call, RPC_LIMIT,
+			 "the answers of this batch are too long (limit %u MiB): send the calls "
+			 "that are left by themselves",
+			 RPC_BATCH_ANSWERS_MAX >> 20);
 	else if (q->only_method && strcmp(q->current.method, q->only_method))
 		rpc_fail(&q->call, JSONRPC_INVALID, "Invalid request: this path is for method %s",
 			 q->only_method);
@@ -242,22 +285,13 @@ static void rpc_request_one(struct rpc_request *q)
 /* The calls of a batch run one after the other: a later one may need an earlier one. */
 static void rpc_request_step(struct rpc_request *q)
 {
-	json_t *answers;
-
 	q->looping = true;
 	while (q->call.answered && q->next < q->msg.n)
 		rpc_request_one(q);
 	q->looping = false;
 	if (!q->msg.batch || !q->call.answered)
 		return;
-	answers = q->answers;
-	q->answers = NULL;
-	if (json_array_size(answers)) {
-		rpc_request_end(q, 200, answers);
-		return;
-	}
-	json_decref(answers);
-	rpc_request_end(q, 204, NULL);
+	rpc_batch_end(q);
 }
 
 void rpc_request_start(struct rpc_request *q, struct server *s, const struct principal *who,
@@ -277,8 +311,6 @@ void rpc_request_start(struct rpc_request *q, struct server *s, const struct pri
 		rpc_fail(&q->call, code, "%s", reason);
 		return;
 	}
-	if (q->msg.batch)
-		q->answers = json_array();
 	rpc_request_step(q);
 }
 
@@ -288,7 +320,6 @@ void rpc_request_fini(struct rpc_request *q)
 		rpc_cancel(&q->call);
 	q->active = false;
 	rpc_call_fini(&q->call);
-	json_decref(q->answers);
-	q->answers = NULL;
+	buf_fini(&q->answers);
 	jsonrpc_message_fini(&q->msg);
 }

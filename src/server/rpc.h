@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "codec/jsonrpc.h"
 #include "codec/token.h"
 
@@ -89,9 +90,9 @@ struct rpc_request {
 	struct jsonrpc_message msg;
 	struct jsonrpc_call current;
 	const char *only_method; /* of the path; NULL = any */
-	json_t *answers; /* of a batch */
+	struct buf answers; /* of a batch, as text */
 	size_t next;
-	bool looping, active;
+	bool looping, active, failed; /* failed: memory was out for an answer of the batch */
 	/* Called once: HTTP status and body; @body NULL: nothing to say. It is malloc'ed. */
 	void (*done)(struct rpc_request *q, int status, char *body);
 };

@@ -155,9 +155,32 @@ def test_others_are_served_while_some_misbehave(server):
     process.sample()
     assert process.fds[1] <= process.fds[0], process.fds
     # No more than the bodies that may wait at a time, however many values they have.
-    with open(f"/proc/{process.pid}/status") as f:
-        peak = next(int(line.split()[1]) for line in f if line.startswith("VmHWM:"))
-    assert peak < 100 << 10, peak
+    assert peak_kib(server) < 100 << 10
+    finish(server)
+
+
+def peak_kib(server):
+    with open(f"/proc/{server.process.pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM:"))
+
+
+def test_outputs_of_many_short_lines(server):
+    """What a program prints costs the server about its bytes, also as lines, also in a batch."""
+    server.start("py")
+    call = dict(sandbox="py", command="sh", args=["-c", "yes '' | head -c 300000"])
+    lines = server.call("sandbox.command.run", **call)["output"]
+    assert len(lines) > 100_000 and lines[0] == {"stream": "stdout", "text": ""}
+    before = peak_kib(server)
+    # Each answer is a few MiB: together they would be more than a connection takes.
+    batch = [{"jsonrpc": "2.0", "id": i, "method": "sandbox.command.run", "params": call} for i in range(20)]
+    status, answers = server.post(batch)
+    assert status == 200 and [a["id"] for a in answers] == list(range(20))
+    made = [a for a in answers if "result" in a]
+    assert 1 < len(made) < 10 and all(a["result"]["output"] == lines for a in made)
+    left = answers[len(made):]
+    assert all(a["error"]["code"] == -32005 and "batch" in a["error"]["message"] for a in left)
+    in_threads(*[lambda: server.call("sandbox.command.run", **call)] * 6)
+    assert peak_kib(server) < before + (64 << 10), (before, peak_kib(server))
     finish(server)
 
 
