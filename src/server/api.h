@@ -40,5 +40,12 @@ void method_sandbox_list(struct rpc_call *c);
 void method_sandbox_metrics_get(struct rpc_call *c);
 void method_sandbox_repl_run(struct rpc_call *c);
 void method_sandbox_command_run(struct rpc_call *c);
+void method_sandbox_fs_read(struct rpc_call *c);
+void method_sandbox_fs_write(struct rpc_call *c);
+void method_sandbox_fs_list(struct rpc_call *c);
+void method_sandbox_fs_stat(struct rpc_call *c);
+void method_sandbox_fs_mkdir(struct rpc_call *c);
+void method_sandbox_fs_remove(struct rpc_call *c);
+void method_sandbox_fs_rename(struct rpc_call *c);
 
 #endif

@@ -35,6 +35,35 @@ struct box *box_find(struct server *s, const char *ns, const char *name)
 	return NULL;
 }
 
+static unsigned box_calls(const struct box *b)
+{
+	unsigned n = 0;
+
+	for (const struct list *l = b->calls.next; l != &b->calls; l = l->next)
+		n++;
+	return n;
+}
+
+struct box *box_find_running(struct server *s, const char *ns, const char *name, struct err *e)
+{
+	struct box *b = box_find(s, ns, name);
+
+	if (!b || !b->connected || b->client.closed || b->state == BOX_STOPPING) {
+		err_set(e, ESRCH,
+			b && b->state == BOX_PREPARING
+				? "Sandbox %s is not running yet: its image is being put together"
+				: "Sandbox %s is not running: start it with sandbox.start",
+			name);
+		return NULL;
+	}
+	if (box_calls(b) >= FRAME_CHANNELS_MAX) {
+		err_set(e, EBUSY, "Sandbox %s has as many requests as it may (%u)", name,
+			FRAME_CHANNELS_MAX);
+		return NULL;
+	}
+	return b;
+}
+
 /* ---- who waits ------------------------------------------------------------------------ */
 
 static void box_tell(struct list *waits, const char *error)

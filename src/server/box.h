@@ -78,6 +78,12 @@ struct box {
 struct box *box_find(struct server *s, const char *ns, const char *name);
 
 /*
+ * The same, if requests can be made in it.  NULL: @e says what to do, for the client; its
+ * number is EBUSY if as many are made as there may be, ESRCH else.
+ */
+struct box *box_find_running(struct server *s, const char *ns, const char *name, struct err *e);
+
+/*
  * Starts a sandbox.  @config: the checked config object, may be NULL.
  * Return: 0, or enum rpc_code / jsonrpc_code with a message in @e.
  */

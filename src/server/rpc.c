@@ -72,7 +72,7 @@ void rpc_fail_data(struct rpc_call *c, int code, json_t *data, const char *fmt, 
 	c->code = code;
 	if (!data && legacy)
 		data = json_object();
-	if (data && legacy)
+	if (data && legacy && !json_object_get(data, "code"))
 		json_object_set_new(data, "code", json_integer(legacy));
 	c->data = data;
 	rpc_answered(c);
@@ -200,7 +200,7 @@ static json_t *rpc_request_answer(struct rpc_request *q)
 static void rpc_request_done(struct rpc_call *c)
 {
 	struct rpc_request *q = container_of(c, struct rpc_request, call);
-	int status = c->result ? 200 : api_find_error(c->code)->http;
+	int status = c->result ? 200 : c->http ? c->http : api_find_error(c->code)->http;
 	json_t *answer = rpc_request_answer(q);
 
 	if (!q->msg.batch) {

@@ -26,6 +26,7 @@ enum rpc_code {
 	RPC_TIMED_OUT = -32004,
 	RPC_LIMIT = -32005,
 	RPC_DENIED = -32006,
+	RPC_FILE_FAILED = -32007,
 };
 
 #define RPC_NAME_SIZE 64u
@@ -47,6 +48,7 @@ struct rpc_call {
 	void (*done)(struct rpc_call *c);
 	json_t *result; /* owned; NULL = an error */
 	int code;
+	int http; /* the status, where it is not the code's own; 0 = it is */
 	char message[1100];
 	json_t *data; /* owned; may be NULL */
 	bool answered;
@@ -63,7 +65,7 @@ void rpc_call_fini(struct rpc_call *c);
 
 /* Answers; @result is taken over, NULL means that memory is out. */
 void rpc_reply(struct rpc_call *c, json_t *result);
-/* @data is taken over and may be NULL. */
+/* @data is taken over and may be NULL; its "code" is the one of @code if it has none. */
 void rpc_fail_data(struct rpc_call *c, int code, json_t *data, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 #define rpc_fail(c, code, ...) rpc_fail_data(c, code, NULL, __VA_ARGS__)

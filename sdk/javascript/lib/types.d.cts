@@ -32,6 +32,23 @@ export interface SandboxMetrics {
   readonly diskUsage?: number | undefined;
 }
 
+export interface FileInfo {
+  /** the last part of the path; bytes that are no UTF-8 are U+FFFD */
+  readonly name: string;
+  readonly path: string;
+  readonly type: string;
+  /** permission bits */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** bytes */
+  readonly size: number;
+  /** seconds since 1970 */
+  readonly mtime: number;
+  /** only of a symlink that was asked for itself: where it points */
+  readonly target?: string | undefined;
+}
+
 export interface ReplResult {
   /** error: the code raised, ran out of time or ended its interpreter */
   readonly status: string;
@@ -60,4 +77,11 @@ export interface CommandResult {
   /** true: it printed more than is kept of a call */
   readonly truncated?: boolean | undefined;
   readonly durationMs?: number | undefined;
+}
+
+export interface FileContent {
+  readonly content: string;
+  readonly encoding: string;
+  /** bytes of the whole file */
+  readonly size: number;
 }

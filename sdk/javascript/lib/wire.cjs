@@ -9,6 +9,13 @@ const methods = Object.freeze({
   METRICS_GET: 'sandbox.metrics.get',
   REPL_RUN: 'sandbox.repl.run',
   COMMAND_RUN: 'sandbox.command.run',
+  FS_READ: 'sandbox.fs.read',
+  FS_WRITE: 'sandbox.fs.write',
+  FS_LIST: 'sandbox.fs.list',
+  FS_STAT: 'sandbox.fs.stat',
+  FS_MKDIR: 'sandbox.fs.mkdir',
+  FS_REMOVE: 'sandbox.fs.remove',
+  FS_RENAME: 'sandbox.fs.rename',
 });
 
 // JSON-RPC codes and their names in the schema.
@@ -24,6 +31,7 @@ const errors = Object.freeze({
   '-32004': 'TimedOut',
   '-32005': 'Limit',
   '-32006': 'Denied',
+  '-32007': 'FileFailed',
 });
 
 // Members of the answers: [name on the wire, name here, type, may it be absent].
@@ -49,6 +57,17 @@ const types = Object.freeze({
     ['memory_usage', 'memoryUsage', 'integer', true],
     ['disk_usage', 'diskUsage', 'integer', true],
   ],
+  FileInfo: [
+    ['name', 'name', 'string', false],
+    ['path', 'path', 'string', false],
+    ['type', 'type', 'string', false],
+    ['mode', 'mode', 'integer', false],
+    ['uid', 'uid', 'integer', false],
+    ['gid', 'gid', 'integer', false],
+    ['size', 'size', 'integer', false],
+    ['mtime', 'mtime', 'number', false],
+    ['target', 'target', 'string', true],
+  ],
   ReplResult: [
     ['status', 'status', 'string', false],
     ['language', 'language', 'string', false],
@@ -67,6 +86,11 @@ const types = Object.freeze({
     ['output', 'output', ['Line'], false],
     ['truncated', 'truncated', 'boolean', true],
     ['duration_ms', 'durationMs', 'number', true],
+  ],
+  FileContent: [
+    ['content', 'content', 'string', false],
+    ['encoding', 'encoding', 'string', false],
+    ['size', 'size', 'integer', false],
   ],
 });
 

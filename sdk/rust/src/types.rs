@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Made from api/openrpc.json by tools/gen-sdk-types: change the schema, not this file.
 
+#![allow(dead_code)] // the schema has more than the crate uses
+
 use crate::{wire, SandboxError};
 use serde_json::Value;
 
@@ -11,6 +13,13 @@ pub(crate) mod method {
     pub const METRICS_GET: &str = "sandbox.metrics.get";
     pub const REPL_RUN: &str = "sandbox.repl.run";
     pub const COMMAND_RUN: &str = "sandbox.command.run";
+    pub const FS_READ: &str = "sandbox.fs.read";
+    pub const FS_WRITE: &str = "sandbox.fs.write";
+    pub const FS_LIST: &str = "sandbox.fs.list";
+    pub const FS_STAT: &str = "sandbox.fs.stat";
+    pub const FS_MKDIR: &str = "sandbox.fs.mkdir";
+    pub const FS_REMOVE: &str = "sandbox.fs.remove";
+    pub const FS_RENAME: &str = "sandbox.fs.rename";
 }
 
 /// The JSON-RPC codes of the server's errors.
@@ -26,6 +35,7 @@ pub mod code {
     pub const TIMED_OUT: i64 = -32004;
     pub const LIMIT: i64 = -32005;
     pub const DENIED: i64 = -32006;
+    pub const FILE_FAILED: i64 = -32007;
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +113,41 @@ impl SandboxMetrics {
 
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+pub struct FileInfo {
+    /// the last part of the path; bytes that are no UTF-8 are U+FFFD
+    pub name: String,
+    pub path: String,
+    pub r#type: String,
+    /// permission bits
+    pub mode: i64,
+    pub uid: i64,
+    pub gid: i64,
+    /// bytes
+    pub size: i64,
+    /// seconds since 1970
+    pub mtime: f64,
+    /// only of a symlink that was asked for itself: where it points
+    pub target: Option<String>,
+}
+
+impl FileInfo {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            name: wire::required(o, "name", wire::string)?,
+            path: wire::required(o, "path", wire::string)?,
+            r#type: wire::required(o, "type", wire::string)?,
+            mode: wire::required(o, "mode", wire::integer)?,
+            uid: wire::required(o, "uid", wire::integer)?,
+            gid: wire::required(o, "gid", wire::integer)?,
+            size: wire::required(o, "size", wire::integer)?,
+            mtime: wire::required(o, "mtime", wire::number)?,
+            target: wire::optional(o, "target", wire::string)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ReplResult {
     /// error: the code raised, ran out of time or ended its interpreter
     pub status: String,
@@ -160,6 +205,25 @@ impl CommandResult {
             output: wire::objects(o, "output", Line::from_wire)?,
             truncated: wire::optional(o, "truncated", wire::boolean)?,
             duration_ms: wire::optional(o, "duration_ms", wire::number)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FileContent {
+    pub content: String,
+    pub encoding: String,
+    /// bytes of the whole file
+    pub size: i64,
+}
+
+impl FileContent {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            content: wire::required(o, "content", wire::string)?,
+            encoding: wire::required(o, "encoding", wire::string)?,
+            size: wire::required(o, "size", wire::integer)?,
         })
     }
 }

@@ -13,6 +13,13 @@ LIST = "sandbox.list"
 METRICS_GET = "sandbox.metrics.get"
 REPL_RUN = "sandbox.repl.run"
 COMMAND_RUN = "sandbox.command.run"
+FS_READ = "sandbox.fs.read"
+FS_WRITE = "sandbox.fs.write"
+FS_LIST = "sandbox.fs.list"
+FS_STAT = "sandbox.fs.stat"
+FS_MKDIR = "sandbox.fs.mkdir"
+FS_REMOVE = "sandbox.fs.remove"
+FS_RENAME = "sandbox.fs.rename"
 
 # JSON-RPC codes and their names in the schema.
 ERRORS = {
@@ -27,6 +34,7 @@ ERRORS = {
     -32004: "TimedOut",
     -32005: "Limit",
     -32006: "Denied",
+    -32007: "FileFailed",
 }
 
 
@@ -115,6 +123,38 @@ class SandboxMetrics:
 
 
 @dataclass(frozen=True)
+class FileInfo:
+    #: the last part of the path; bytes that are no UTF-8 are U+FFFD
+    name: str
+    path: str
+    type: str
+    #: permission bits
+    mode: int
+    uid: int
+    gid: int
+    #: bytes
+    size: int
+    #: seconds since 1970
+    mtime: float
+    #: only of a symlink that was asked for itself: where it points
+    target: Optional[str]
+
+    @classmethod
+    def from_wire(cls, o: Any) -> FileInfo:
+        return cls(
+            name=_required(o, "name", str),
+            path=_required(o, "path", str),
+            type=_required(o, "type", str),
+            mode=_required(o, "mode", int),
+            uid=_required(o, "uid", int),
+            gid=_required(o, "gid", int),
+            size=_required(o, "size", int),
+            mtime=_required(o, "mtime", float),
+            target=_optional(o, "target", str),
+        )
+
+
+@dataclass(frozen=True)
 class ReplResult:
     #: error: the code raised, ran out of time or ended its interpreter
     status: str
@@ -168,4 +208,20 @@ class CommandResult:
             output=tuple(Line.from_wire(x) for x in _required(o, "output", list)),
             truncated=_optional(o, "truncated", bool),
             duration_ms=_optional(o, "duration_ms", float),
+        )
+
+
+@dataclass(frozen=True)
+class FileContent:
+    content: str
+    encoding: str
+    #: bytes of the whole file
+    size: int
+
+    @classmethod
+    def from_wire(cls, o: Any) -> FileContent:
+        return cls(
+            content=_required(o, "content", str),
+            encoding=_required(o, "encoding", str),
+            size=_required(o, "size", int),
         )
