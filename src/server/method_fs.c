@@ -68,7 +68,7 @@ static struct rpc_call *fs_end(struct fs *x)
 {
 	struct rpc_call *c = x->call;
 
-	list_remove(&x->in_box.link);
+	box_call_end(&x->in_box);
 	client_close(&x->channel); /* of no effect after the last message */
 	c->server->outputs.used -= buf_len(&x->in);
 	server_bury(c->server, &x->corpse, fs_free);
@@ -479,7 +479,7 @@ static void fs_open(struct fs *x, struct frame_file *msg)
 		rpc_fail(c, RPC_SANDBOX_FAILED, "The sandbox's supervisor does not answer");
 		return;
 	}
-	list_append(&x->box->calls, &x->in_box.link);
+	box_call_begin(x->box, &x->in_box);
 	c->state = x;
 	c->cancel = fs_cancel;
 	fs_send(x);

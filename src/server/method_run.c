@@ -49,7 +49,7 @@ static struct rpc_call *run_end(struct run *r)
 {
 	struct rpc_call *c = r->call;
 
-	list_remove(&r->in_box.link);
+	box_call_end(&r->in_box);
 	server_bury(c->server, &r->corpse, run_free);
 	return c;
 }
@@ -263,7 +263,7 @@ static void run_open(struct rpc_call *c, struct box *b, uint16_t type, const voi
 					 : "The sandbox's supervisor does not answer");
 		return;
 	}
-	list_append(&b->calls, &r->in_box.link);
+	box_call_begin(b, &r->in_box);
 	c->state = r;
 	c->cancel = run_cancel;
 	run_send_code(r);

@@ -15,8 +15,10 @@
 #include <stdint.h>
 
 #include "codec/jsonrpc.h"
+#include "codec/token.h"
 
 struct server;
+struct api_method;
 
 /* JSON-RPC codes of our own; api/openrpc.json has their meaning. */
 enum rpc_code {
@@ -30,10 +32,15 @@ enum rpc_code {
 };
 
 #define RPC_NAME_SIZE 64u
+#define RPC_PEER_SIZE 64u
 
 /* Who asks. */
 struct principal {
 	char ns[RPC_NAME_SIZE]; /* the only namespace, or "*" */
+	char id[TOKEN_ID_SIZE]; /* of the key; "" = none */
+	struct token_limits limits;
+	char peer[RPC_PEER_SIZE]; /* "127.0.0.1:4711", "unix" */
+	bool counted; /* the request was taken off the key's rate already */
 };
 
 struct rpc_call {
@@ -41,6 +48,9 @@ struct rpc_call {
 	struct principal who;
 	json_t *params; /* checked against the schema; NULL = none; borrowed */
 	char ns[RPC_NAME_SIZE]; /* the namespace asked for: a name, or "*" */
+	const struct api_method *method; /* NULL = there is none, or it did not begin */
+	bool checked; /* the parameters are as the schema says */
+	uint64_t started_ns;
 	void (*cancel)(struct rpc_call *c); /* set by the handler */
 	void *state; /* the handler's */
 
@@ -49,10 +59,14 @@ struct rpc_call {
 	json_t *result; /* owned; NULL = an error */
 	int code;
 	int http; /* the status, where it is not the code's own; 0 = it is */
+	unsigned retry_after_s; /* with status 429 */
 	char message[1100];
 	json_t *data; /* owned; may be NULL */
 	bool answered;
 };
+
+/* What a client reads who sends more than its key may: limit, seconds to wait. */
+#define RPC_OVER_RATE "this key may send %u requests a second: wait %u s"
 
 /* Calls @method; c->done comes, perhaps before this returns. */
 void rpc_start(struct rpc_call *c, const char *method);
@@ -87,6 +101,7 @@ struct rpc_request {
 	json_t *answers; /* of a batch */
 	size_t next;
 	bool looping, active;
+	unsigned retry_after_s; /* for the header of that name; 0 = none */
 	/* Called once: HTTP status and body; @body NULL: nothing to say. It is malloc'ed. */
 	void (*done)(struct rpc_request *q, int status, char *body);
 };

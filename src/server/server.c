@@ -333,6 +333,8 @@ static void server_init(struct server *s, const struct server_options *opt)
 	list_init(&s->conns);
 	list_init(&s->boxes);
 	list_init(&s->corpses);
+	quotas_init(&s->quotas);
+	s->audit = (struct audit)AUDIT_INIT;
 	loop_timer_init(&s->bury_timer, server_bury_now);
 	loop_timer_init(&s->stop_timer, server_stop_timeout);
 	loop_watch_init(&s->signal_watch, server_signal);
@@ -394,6 +396,20 @@ static int server_signals(struct server *s, struct err *e)
 	return 0;
 }
 
+static int server_open_audit(struct server *s, struct err *e)
+{
+	const char *path = s->opt->audit_log;
+	auto_free char *made = NULL;
+
+	if (path && !strcmp(path, "none"))
+		return 0;
+	if (!path && asprintf(&made, "%s/" SERVER_AUDIT_FILE, s->opt->home) < 0) {
+		made = NULL;
+		return err_errno(e, ENOMEM, SERVER_AUDIT_FILE);
+	}
+	return audit_open(&s->audit, path ? path : made, e);
+}
+
 static int server_start(struct server *s, struct err *e)
 {
 	const struct server_options *opt = s->opt;
@@ -404,6 +420,8 @@ static int server_start(struct server *s, struct err *e)
 		return rc;
 	images_init(&s->images, s->loop, opt->home);
 	server_limits(s);
+	if ((rc = server_open_audit(s, e)))
+		return rc;
 	if (opt->tls_cert)
 		rc = tls_context_create(opt->tls_cert, opt->tls_key, &s->tls, e);
 	if (!rc)
@@ -414,7 +432,7 @@ static int server_start(struct server *s, struct err *e)
 	if (rc < 0 || (rc = server_listen_unix(s, e)) ||
 	    (!opt->dev && (rc = server_key_load(opt->home, opt->key_file, true, opt->reset_key,
 						&s->secret, e))) ||
-	    (rc = pidfile_write(s->pid_fd, s->address, e)))
+	    (rc = pidfile_write(s->pid_fd, s->address, s->path, e)))
 		return rc;
 	box_adopt_all(s);
 	log_info("event=start address=%s path=%s dev=%d sandboxes=%u", s->address, s->path,
@@ -446,6 +464,8 @@ static void server_fini(struct server *s)
 		explicit_bzero(s->secret, strlen(s->secret));
 	free(s->secret);
 	revoked_fini(&s->revoked);
+	quotas_fini(&s->quotas);
+	audit_close(&s->audit);
 	free(s->path);
 	pidfile_release(s->opt->home, &s->pid_fd);
 }

@@ -234,14 +234,19 @@ def test_a_full_disk_leaves_the_old_content(fs, sh):
 
 def test_a_client_that_vanishes_leaves_no_half_file(server, fs, d):
     fs("write", path=d + "/f", content="old")
+    fs("stat", path=d + "/f")  # the last line of the audit log now
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "sandbox.fs.write", "params": {
         "sandbox": "box", "path": d + "/f", "content": "y" * MAX}}).encode()
     before = server.fds()
     for cut in [len(body) // 2, len(body)]:
         s = server.connect()
-        s.sendall(b"POST /api/v1/rpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:cut])
+        s.sendall(b"POST /api/v1/rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:cut])
         s.close()
+    wait_for(lambda: b"sandbox.fs.write" in (server.home / "server.audit.log").read_bytes().splitlines()[-1])
     wait_for(lambda: server.fds() <= before)
+    with open(server.home / "server.audit.log") as f:
+        last = json.loads(f.read().splitlines()[-1])
+    assert last["method"] == "sandbox.fs.write" and last["outcome"] in ("ok", "cancelled")
     # Old or new, as far as the second one got; never a part.
     assert fs("stat", path=d + "/f")["size"] in (3, MAX)
     wait_for(lambda: [e["name"] for e in fs("list", path=d)["entries"]] == ["f"])

@@ -18,6 +18,13 @@ export interface SandboxInfo {
   readonly isolation?: string | undefined;
   /** RFC 3339 */
   readonly startedAt: string;
+  /** MiB */
+  readonly memory?: number | undefined;
+  readonly cpus?: number | undefined;
+  /** what its network reaches: none, public or any */
+  readonly scope?: string | undefined;
+  /** seconds without use after which it is stopped; null: never */
+  readonly idleTimeout?: number | undefined;
 }
 
 export interface SandboxMetrics {

@@ -5,6 +5,10 @@
 const methods = Object.freeze({
   START: 'sandbox.start',
   STOP: 'sandbox.stop',
+  RESTART: 'sandbox.restart',
+  GET: 'sandbox.get',
+  KEEP_ALIVE: 'sandbox.keep_alive',
+  LOGS: 'sandbox.logs',
   LIST: 'sandbox.list',
   METRICS_GET: 'sandbox.metrics.get',
   REPL_RUN: 'sandbox.repl.run',
@@ -48,6 +52,10 @@ const types = Object.freeze({
     ['engine', 'engine', 'string', true],
     ['isolation', 'isolation', 'string', true],
     ['started_at', 'startedAt', 'string', false],
+    ['memory', 'memory', 'integer', true],
+    ['cpus', 'cpus', 'integer', true],
+    ['scope', 'scope', 'string', true],
+    ['idle_timeout', 'idleTimeout', 'number', true],
   ],
   SandboxMetrics: [
     ['name', 'name', 'string', false],

@@ -9,6 +9,10 @@ use serde_json::Value;
 pub(crate) mod method {
     pub const START: &str = "sandbox.start";
     pub const STOP: &str = "sandbox.stop";
+    pub const RESTART: &str = "sandbox.restart";
+    pub const GET: &str = "sandbox.get";
+    pub const KEEP_ALIVE: &str = "sandbox.keep_alive";
+    pub const LOGS: &str = "sandbox.logs";
     pub const LIST: &str = "sandbox.list";
     pub const METRICS_GET: &str = "sandbox.metrics.get";
     pub const REPL_RUN: &str = "sandbox.repl.run";
@@ -68,6 +72,13 @@ pub struct SandboxInfo {
     pub isolation: Option<String>,
     /// RFC 3339
     pub started_at: String,
+    /// MiB
+    pub memory: Option<i64>,
+    pub cpus: Option<i64>,
+    /// what its network reaches: none, public or any
+    pub scope: Option<String>,
+    /// seconds without use after which it is stopped; null: never
+    pub idle_timeout: Option<f64>,
 }
 
 impl SandboxInfo {
@@ -80,6 +91,10 @@ impl SandboxInfo {
             engine: wire::optional(o, "engine", wire::string)?,
             isolation: wire::optional(o, "isolation", wire::string)?,
             started_at: wire::required(o, "started_at", wire::string)?,
+            memory: wire::optional(o, "memory", wire::integer)?,
+            cpus: wire::optional(o, "cpus", wire::integer)?,
+            scope: wire::optional(o, "scope", wire::string)?,
+            idle_timeout: wire::optional(o, "idle_timeout", wire::number)?,
         })
     }
 }

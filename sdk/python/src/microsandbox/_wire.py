@@ -9,6 +9,10 @@ from .errors import InvalidResponseError
 
 START = "sandbox.start"
 STOP = "sandbox.stop"
+RESTART = "sandbox.restart"
+GET = "sandbox.get"
+KEEP_ALIVE = "sandbox.keep_alive"
+LOGS = "sandbox.logs"
 LIST = "sandbox.list"
 METRICS_GET = "sandbox.metrics.get"
 REPL_RUN = "sandbox.repl.run"
@@ -84,6 +88,13 @@ class SandboxInfo:
     isolation: Optional[str]
     #: RFC 3339
     started_at: str
+    #: MiB
+    memory: Optional[int]
+    cpus: Optional[int]
+    #: what its network reaches: none, public or any
+    scope: Optional[str]
+    #: seconds without use after which it is stopped; null: never
+    idle_timeout: Optional[float]
 
     @classmethod
     def from_wire(cls, o: Any) -> SandboxInfo:
@@ -95,6 +106,10 @@ class SandboxInfo:
             engine=_optional(o, "engine", str),
             isolation=_optional(o, "isolation", str),
             started_at=_required(o, "started_at", str),
+            memory=_optional(o, "memory", int),
+            cpus=_optional(o, "cpus", int),
+            scope=_optional(o, "scope", str),
+            idle_timeout=_optional(o, "idle_timeout", float),
         )
 
 
