@@ -213,7 +213,7 @@ int box_set_idle(struct box *b, uint64_t ms, struct err *e)
 	b->idle_ms = ms;
 	loop_timer_cancel(&b->idle_timer);
 	box_touch(b);
-	return b->state == BOX_PREPARING ? 0 : box_save_meta(b, e);
+	return b->state == BOX_PREPARING || b->state == BOX_STOPPING ? 0 : box_save_meta(b, e);
 }
 
 /* ---- the connection --------------------------------------------------------------------- */

@@ -229,6 +229,10 @@ void method_sandbox_keep_alive(struct rpc_call *c)
 
 	if (!b)
 		return;
+	if (b->state == BOX_STOPPING && !b->restart) {
+		rpc_fail(c, RPC_NOT_FOUND, "Sandbox %s is not running", b->name);
+		return;
+	}
 	box_touch(b);
 	if (json_object_get(c->params, "idle_timeout") &&
 	    box_set_idle(b, box_config_idle(c->params), &e)) {
