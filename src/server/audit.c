@@ -67,7 +67,7 @@ size_t audit_format(const struct audit_entry *x, int64_t time_ms, char *to, size
 	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", gmtime_r(&t, &tm));
 	snprintf(when, sizeof(when), "%s.%03dZ", day, (int)(time_ms % 1000));
 	o = json_pack("{s:s, s:o, s:o, s:o, s:s, s:o, s:s}", "time", when, "key",
-		      audit_string(x->who ? x->who->id : NULL), "namespace", audit_string(x->ns),
+		      audit_string(x->who ? x->who->key : NULL), "namespace", audit_string(x->ns),
 		      "peer", audit_string(x->who ? x->who->peer : NULL), "method", x->method,
 		      "sandbox", audit_string(x->sandbox), "outcome", outcomes[x->outcome]);
 	if (o && x->outcome == AUDIT_ERROR)

@@ -450,7 +450,7 @@ int box_start(struct server *s, const struct principal *who, const char *ns, con
 			s->opt->max_sandboxes);
 		return RPC_LIMIT;
 	}
-	b = box_prepare(s, who->id, ns, name, config);
+	b = box_prepare(s, who->key, ns, name, config);
 	if (!b) {
 		err_errno(e, ENOMEM, "sandbox %s", name);
 		return JSONRPC_INTERNAL;

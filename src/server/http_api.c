@@ -142,7 +142,7 @@ static bool api_authorized(struct conn *c, struct principal *who)
 		return false;
 	}
 	snprintf(who->ns, sizeof(who->ns), "%s", claims.ns);
-	snprintf(who->id, sizeof(who->id), "%s", claims.id);
+	snprintf(who->key, sizeof(who->key), "%s", claims.id);
 	who->limits = claims.limits;
 	return true;
 }

@@ -88,7 +88,7 @@ unsigned quota_take_request(struct quotas *q, const struct principal *who, uint6
 
 	if (!who->limits.rate)
 		return 0;
-	k = quota_find(q, who->id, now_ns);
+	k = quota_find(q, who->key, now_ns);
 	if (!k)
 		return 1; /* out of memory */
 	wait = quota_bucket_take(&k->bucket, who->limits.rate, now_ns);
@@ -119,7 +119,7 @@ int quota_check_sandbox(const struct server *s, const struct principal *who, uin
 	for (const struct list *pos = s->boxes.next; pos != &s->boxes; pos = pos->next) {
 		const struct box *b = list_entry(pos, struct box, link);
 
-		if (strcmp(b->key, who->id))
+		if (strcmp(b->key, who->key))
 			continue;
 		n++;
 		memory += b->memory_mib;

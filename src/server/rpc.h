@@ -37,7 +37,7 @@ enum rpc_code {
 /* Who asks. */
 struct principal {
 	char ns[RPC_NAME_SIZE]; /* the only namespace, or "*" */
-	char id[TOKEN_ID_SIZE]; /* of the key; "" = none */
+	char key[TOKEN_ID_SIZE]; /* the id of the key, "" = none was needed */
 	struct token_limits limits;
 	char peer[RPC_PEER_SIZE]; /* "127.0.0.1:4711", "unix" */
 	bool counted; /* the request was taken off the key's rate already */

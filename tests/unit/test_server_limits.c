@@ -121,8 +121,8 @@ static void over_time_the_rate_is_kept(void **state)
 
 static void keys_do_not_share_a_bucket(void **state)
 {
-	struct principal a = { .id = "a", .limits.rate = 2 }, b = { .id = "b", .limits.rate = 2 };
-	struct principal unlimited = { .id = "c" };
+	struct principal a = { .key = "a", .limits.rate = 2 }, b = { .key = "b", .limits.rate = 2 };
+	struct principal unlimited = { .key = "c" };
 	static struct quotas q;
 	char name[TOKEN_ID_SIZE];
 
@@ -137,7 +137,7 @@ static void keys_do_not_share_a_bucket(void **state)
 	/* Those of many keys do not stay for ever. */
 	for (unsigned i = 0; i < 5000; i++) {
 		snprintf(name, sizeof(name), "key-%u", i);
-		strcpy(b.id, name);
+		strcpy(b.key, name);
 		assert_int_equal(quota_take_request(&q, &b, (3 + i) * SECOND), 0);
 	}
 	for (unsigned i = 0, n = 0; i < QUOTA_CHAINS; i++, n = 0) {
@@ -153,7 +153,7 @@ static void a_keys_sandboxes_are_counted(void **state)
 	struct box boxes[3] = { { .key = "a", .memory_mib = 512 },
 				{ .key = "a", .memory_mib = 256 },
 				{ .key = "b", .memory_mib = 9999 } };
-	struct principal a = { .id = "a", .limits = { .sandboxes = 3, .memory_mib = 1024 } };
+	struct principal a = { .key = "a", .limits = { .sandboxes = 3, .memory_mib = 1024 } };
 	static struct server s;
 	struct err e = ERR_INIT;
 	json_t *data = NULL;
@@ -182,7 +182,7 @@ static void a_keys_sandboxes_are_counted(void **state)
 
 static void a_line_says_who_did_what(void **state)
 {
-	struct principal who = { .ns = "team", .id = "0123", .peer = "[::1]:4711" };
+	struct principal who = { .ns = "team", .key = "0123", .peer = "[::1]:4711" };
 	struct audit_entry x = {
 		.who = &who,
 		.ns = "team",
