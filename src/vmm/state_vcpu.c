@@ -281,6 +281,11 @@ static int cpuid_load(const struct vcpu *c, const struct snapshot_part *part, st
 	return cpuid_apply(c->fd, &cpuid, e);
 }
 
+/*
+ * A CPU without a scaler would let KVM imitate a faster TSC: it moves the guest's ahead at
+ * every entry, which jumps, and which a hostile frequency turns into a loop of timers that
+ * keeps the host's CPU busy.
+ */
 static int tsc_khz_load(const struct vcpu *c, const struct snapshot_part *part, struct err *e)
 {
 	uint64_t want = le_get32(part->data), here, diff;
@@ -292,7 +297,8 @@ static int tsc_khz_load(const struct vcpu *c, const struct snapshot_part *part, 
 	diff = want > here ? want - here : here - want;
 	if (diff * 1000000 <= here * TSC_TOLERANCE_PPM)
 		return 0;
-	if (ioctl(c->fd, KVM_SET_TSC_KHZ, (unsigned long)want) < 0)
+	if (ioctl(c->vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0 ||
+	    ioctl(c->fd, KVM_SET_TSC_KHZ, (unsigned long)want) < 0)
 		return err_set(
 			e, EXDEV,
 			"the snapshot is of a CPU whose TSC runs at %llu kHz; here it is "
