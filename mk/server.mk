@@ -48,6 +48,12 @@ $(O)/tests/fuzz/fuzz_http%: tests/fuzz/fuzz_http%.c src/server/http.c src/base/b
 	$(Q)$(CLANG) $(CPPFLAGS_ALL) -iquote tests $(LLHTTP_CFLAGS) -std=gnu17 -O1 -g -w \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< \
 		src/server/http.c src/base/buf.c $(LLHTTP_SRC) $(filter-out MISSING%,$(LLHTTP_LIBS))
+$(O)/tests/fuzz/fuzz_log_lines: tests/fuzz/fuzz_log_lines.c src/server/logs.c src/codec/utf8.c src/base/buf.c
+	$(call say,FUZZCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(CPPFLAGS_ALL) -iquote tests -std=gnu17 -O1 -g -w \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ \
+		$< src/server/logs.c src/codec/utf8.c src/base/buf.c $(JANSSON_LIBS)
 
 -include $(O)/server/api_table.d
 

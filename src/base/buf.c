@@ -54,7 +54,7 @@ int buf_reserve(struct buf *b, size_t n, uint8_t **out)
 		b->start = 0;
 		b->end = len;
 	}
-	*out = b->mem + b->end;
+	*out = b->end ? b->mem + b->end : b->mem; /* never NULL + 0 */
 	return 0;
 }
 

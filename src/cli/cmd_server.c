@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `msb server`: start, stop, status, list, keygen, revoke, log. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
-#include "lib/launch.h"
+#include "cli/server_show.h"
 #include "server/server.h"
 #include "sys/child.h"
 #include "sys/file.h"
@@ -49,6 +45,10 @@ enum server_opt {
 	SERVER_TAIL,
 	SERVER_JSON,
 	SERVER_READY,
+	SERVER_MAX_MEMORY,
+	SERVER_RATE,
+	SERVER_AUDIT_LOG,
+	SERVER_SOURCE,
 };
 
 const struct cli_opt server_opts[] = {
@@ -58,8 +58,8 @@ const struct cli_opt server_opts[] = {
 	[SERVER_PORT_OPT] = { "port", NULL, "", "PORT", "start: port (default 5555; 0 = any)" },
 	[SERVER_UNIX] = { "unix", NULL, "", "FILE", "start: listen on this socket as well" },
 	[SERVER_PATH] = { "path", NULL, "p", "DIR",
-			  "start, list, log: where namespaces are kept (default "
-			  "~/.microsandbox/projects)" },
+			  "start, list, status, log: where namespaces are kept (default: the "
+			  "running server's, or ~/.microsandbox/projects)" },
 	[SERVER_KEY] = { "key", NULL, "k", "KEY", "refused: others could read it; use --key-file" },
 	[SERVER_KEY_FILE_OPT] = { "key-file", NULL, "", "FILE",
 				  "start, keygen: the secret (default "
@@ -71,7 +71,8 @@ const struct cli_opt server_opts[] = {
 	[SERVER_TLS_KEY] = { "tls-key", NULL, "", "FILE", "start: the certificate's key (PEM)" },
 	[SERVER_KEEP] = { "keep", NULL, "", NULL, "start: leave sandboxes running at the end" },
 	[SERVER_MAX_SANDBOXES] = { "max-sandboxes", NULL, "", "N",
-				   "start: at most so many at once (default 256)" },
+				   "start: at most so many at once (default 256); keygen: so many "
+				   "of the key's" },
 	[SERVER_JAIL] = { "jail", NULL, "", "MODE",
 			  "start: full (default), or reduced where user namespaces are refused" },
 	[SERVER_DETACH] = { "detach", NULL, "d", NULL, "start: in the background" },
@@ -79,12 +80,20 @@ const struct cli_opt server_opts[] = {
 			    "keygen: how long the key is valid: 30m, 12h, 7d, 2w, 3mo, 1y (default "
 			    "24h)" },
 	[SERVER_NAMESPACE] = { "namespace", NULL, "n", "NAME",
-			       "keygen, list: the only namespace (default: all); log: the "
-			       "sandbox's" },
+			       "keygen, list, status: the only namespace (default: all); log: the "
+			       "sandbox's (default \"default\")" },
 	[SERVER_FOLLOW] = { "follow", NULL, "f", NULL, "log: go on as more is written" },
 	[SERVER_TAIL] = { "tail", NULL, "t", "N", "log: the last N lines" },
-	[SERVER_JSON] = { "json", NULL, "", NULL, "status, list: for programs" },
+	[SERVER_JSON] = { "json", NULL, "", NULL, "status, list, keygen: for programs" },
 	[SERVER_READY] = { "ready-fd", NULL, "", "N", "start: tell this descriptor when serving" },
+	[SERVER_MAX_MEMORY] = { "max-memory", NULL, "", "MIB",
+				"keygen: memory of all sandboxes of the key together" },
+	[SERVER_RATE] = { "rate", NULL, "", "N", "keygen: requests a second" },
+	[SERVER_AUDIT_LOG] = { "audit-log", NULL, "", "FILE|none",
+			       "start: who reached which sandbox (default "
+			       "~/.microsandbox/server.audit.log)" },
+	[SERVER_SOURCE] = { "source", NULL, "", "WHICH",
+			    "log: of a sandbox: supervisor (default), console, vm or net" },
 	{ NULL },
 };
 
@@ -93,7 +102,8 @@ struct server_args {
 	struct server_options o;
 	bool detach, follow, json;
 	int64_t expire_s;
-	const char *ns;
+	struct token_limits limits; /* of a key; its sandboxes are o.max_sandboxes */
+	const char *ns, *source;
 	uint64_t tail; /* UINT64_MAX = all */
 	char **words;
 	int n_words;
@@ -125,6 +135,12 @@ static int server_parse_expire(const char *s, int64_t *out)
 			return 0;
 		}
 	return -EINVAL;
+}
+
+static bool server_is_source(const char *s)
+{
+	return !strcmp(s, "supervisor") || !strcmp(s, "console") || !strcmp(s, "vm") ||
+	       !strcmp(s, "net");
 }
 
 static int server_parse_option(struct server_args *a, int opt, const char *v)
@@ -203,6 +219,25 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 	case SERVER_JSON:
 		a->json = true;
 		return 0;
+	case SERVER_MAX_MEMORY:
+		if (cli_parse_uint(v, UINT32_MAX, &n) || !n)
+			return cli_usage(a->cmd, "--max-memory is '%s': give MiB from 1", v);
+		a->limits.memory_mib = (uint32_t)n;
+		return 0;
+	case SERVER_RATE:
+		if (cli_parse_uint(v, 1000000, &n) || !n)
+			return cli_usage(a->cmd, "--rate is '%s': give a number from 1 to 1000000",
+					 v);
+		a->limits.rate = (uint32_t)n;
+		return 0;
+	case SERVER_AUDIT_LOG:
+		a->o.audit_log = v;
+		return *v ? 0 : cli_usage(a->cmd, "--audit-log: give a file, or none");
+	case SERVER_SOURCE:
+		a->source = v;
+		if (server_is_source(v))
+			return 0;
+		return cli_usage(a->cmd, "--source is '%s': use supervisor, console, vm or net", v);
 	default: /* SERVER_READY */
 		if (cli_parse_uint(v, 1023, &n) || n < 3)
 			return cli_usage(a->cmd, "--ready-fd is '%s': give a descriptor", v);
@@ -237,7 +272,7 @@ static int server_wait_ready(int fd, char *address, size_t size)
 }
 
 /* What it wrote to its log since it started: why it does not serve. */
-static void server_show_log(int log_fd, off_t from)
+static void server_print_log(int log_fd, off_t from)
 {
 	char text[4096];
 	ssize_t n = pread(log_fd, text, sizeof(text), from);
@@ -295,7 +330,7 @@ static int server_start_detached(struct server_args *a, int argc, char **argv)
 		return cli_fail(&e);
 	close_fd(&theirs);
 	if (server_wait_ready(ours, address, sizeof(address))) {
-		server_show_log(log_fd, from);
+		server_print_log(log_fd, from);
 		child_kill(&child);
 		return CLI_FAILED;
 	}
@@ -328,7 +363,7 @@ static int server_cmd_start(struct server_args *a, int argc, char **argv)
 	return server_run(&a->o, &e) ? cli_fail(&e) : CLI_OK;
 }
 
-/* ---- stop, status --------------------------------------------------------------------------- */
+/* ---- stop ----------------------------------------------------------------------------------- */
 
 static int server_cmd_stop(struct server_args *a)
 {
@@ -339,31 +374,40 @@ static int server_cmd_stop(struct server_args *a)
 	return CLI_OK;
 }
 
-static int server_cmd_status(struct server_args *a)
+/* ---- keygen ------------------------------------------------------------------------------------ */
+
+static void server_print_key(const struct server_args *a, const struct server_key *key,
+			     const char *ns, const char *when)
 {
-	struct server_info info = { .pid = 0 };
-	struct err e = ERR_INIT;
-	int rc = server_find(a->o.home, &info, &e);
+	const struct token_limits *l = &a->limits;
+	json_t *j;
 
-	if (rc && rc != -ESRCH)
-		return cli_fail(&e);
 	if (a->json) {
-		json_t *j = rc ? json_pack("{s:b}", "running", 0)
-			       : json_pack("{s:b, s:i, s:s}", "running", 1, "pid", info.pid,
-					   "address", info.address);
-
+		j = json_pack("{s:s, s:s, s:s, s:s, s:{}}", "token", key->text, "expires", when,
+			      "namespace", ns, "id", key->id, "limits");
+		if (l->sandboxes)
+			json_object_set_new(json_object_get(j, "limits"), "max_sandboxes",
+					    json_integer(l->sandboxes));
+		if (l->memory_mib)
+			json_object_set_new(json_object_get(j, "limits"), "max_memory",
+					    json_integer(l->memory_mib));
+		if (l->rate)
+			json_object_set_new(json_object_get(j, "limits"), "rate",
+					    json_integer(l->rate));
 		json_dumpf(j, stdout, JSON_INDENT(2));
 		putchar('\n');
 		json_decref(j);
-	} else if (rc) {
-		printf("not running\n");
-	} else {
-		printf("running: %s (pid %d)\n", info.address, info.pid);
+		return;
 	}
-	return rc ? 1 : CLI_OK;
+	printf("Token: %s\nToken expires: %s\nNamespace: %s\nKey id: %s\n", key->text, when, ns,
+	       key->id);
+	if (l->sandboxes)
+		printf("Sandboxes at once: %u\n", l->sandboxes);
+	if (l->memory_mib)
+		printf("Memory: %u MiB\n", l->memory_mib);
+	if (l->rate)
+		printf("Requests a second: %u\n", l->rate);
 }
-
-/* ---- keygen ------------------------------------------------------------------------------------ */
 
 static int server_cmd_keygen(struct server_args *a)
 {
@@ -376,17 +420,18 @@ static int server_cmd_keygen(struct server_args *a)
 	time_t t;
 	int rc;
 
+	if (a->given & 1u << SERVER_MAX_SANDBOXES)
+		a->limits.sandboxes = a->o.max_sandboxes;
 	rc = server_key_load(a->o.home, a->o.key_file, false, false, &secret, &e);
 	if (rc == -ENOENT && !a->o.key_file) {
 		cli_error("there is no server.key yet: start the server once (without --dev)");
 		return CLI_FAILED;
 	}
-	if (rc || server_key_make(secret, ns, a->expire_s, &key, &e))
+	if (rc || server_key_make(secret, ns, a->expire_s, &a->limits, &key, &e))
 		return cli_fail(&e);
 	t = key.expires;
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S+00:00", gmtime_r(&t, &tm));
-	printf("Token: %s\nToken expires: %s\nNamespace: %s\nKey id: %s\n", key.text, when, ns,
-	       key.id);
+	server_print_key(a, &key, ns, when);
 	free(key.text);
 	return CLI_OK;
 }
@@ -400,166 +445,27 @@ static int server_cmd_revoke(struct server_args *a)
 	return server_key_revoke(a->o.home, a->words[1], &e) ? cli_fail(&e) : CLI_OK;
 }
 
-/* ---- log ------------------------------------------------------------------------------------------ */
-
-/* Where the last @lines lines of a file begin. */
-static off_t server_log_tail(int fd, uint64_t lines)
-{
-	off_t at = lseek(fd, 0, SEEK_END);
-	uint64_t seen = 0;
-	char block[4096];
-	bool last = true;
-
-	if (lines == UINT64_MAX)
-		return 0;
-	while (at > 0) {
-		off_t from = at > (off_t)sizeof(block) ? at - (off_t)sizeof(block) : 0;
-		ssize_t n = pread(fd, block, (size_t)(at - from), from);
-
-		for (ssize_t i = n - 1; i >= 0; i--) {
-			/* The newline at the very end begins no line. */
-			if (block[i] == '\n' && !last && ++seen == lines)
-				return from + i + 1;
-			last = false;
-		}
-		at = from;
-	}
-	return lines ? 0 : lseek(fd, 0, SEEK_END);
-}
-
-static int server_log_copy(int fd)
-{
-	char block[16384];
-	ssize_t n;
-
-	while ((n = read(fd, block, sizeof(block))) > 0)
-		if (write(STDOUT_FILENO, block, (size_t)n) != n)
-			return -1;
-	return n < 0 ? -1 : 0;
-}
-
-static int server_cmd_log(struct server_args *a)
-{
-	auto_free char *path = NULL;
-	auto_close int fd = -1, watch = -1;
-	char events[4096];
-	int rc;
-
-	if (a->n_words < 2)
-		rc = asprintf(&path, "%s/" SERVER_LOG_FILE, a->o.home);
-	else if (!cli_is_name(a->words[1]))
-		return cli_usage(a->cmd, "'%s' is no name of a sandbox", a->words[1]);
-	else if (a->o.path)
-		rc = asprintf(&path, "%s/%s/menv/%s/log/supervisor.log", a->o.path,
-			      a->ns ? a->ns : "default", a->words[1]);
-	else
-		rc = asprintf(&path, "%s/projects/%s/menv/%s/log/supervisor.log", a->o.home,
-			      a->ns ? a->ns : "default", a->words[1]);
-	fd = rc < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		if (a->n_words < 2)
-			cli_error("there is no log yet (%s): a server writes it with --detach",
-				  path);
-		else
-			cli_error("no sandbox %s runs in namespace %s (no %s)", a->words[1],
-				  a->ns ? a->ns : "default", path);
-		return CLI_FAILED;
-	}
-	if (a->follow) {
-		watch = inotify_init1(IN_CLOEXEC);
-		inotify_add_watch(watch, path,
-				  IN_MODIFY | IN_DELETE_SELF | IN_MOVE_SELF | IN_ATTRIB);
-	}
-	lseek(fd, server_log_tail(fd, a->tail), SEEK_SET);
-	while (!server_log_copy(fd) && watch >= 0) {
-		struct stat st;
-
-		if (fstat(fd, &st) < 0 || !st.st_nlink)
-			break; /* the sandbox is gone */
-		if (read(watch, events, sizeof(events)) <= 0)
-			break;
-	}
-	return CLI_OK;
-}
-
-/* ---- list ----------------------------------------------------------------------------------------- */
-
-struct server_listing {
-	const char *ns;
-	json_t *all;
-};
-
-/* What the server wrote down about a sandbox; one that does not say is listed all the same. */
-static void server_list_one(void *ctx, const char *name, int dirfd)
-{
-	struct server_listing *l = ctx;
-	auto_free char *text = NULL;
-	const char *image, *since;
-	json_t *meta = NULL;
-	size_t len;
-
-	if (!file_read_at(dirfd, "server.json", 2u << 20, &text, &len, NULL))
-		meta = json_loadb(text, len, 0, NULL);
-	image = json_string_value(json_object_get(meta, "image"));
-	since = json_string_value(json_object_get(meta, "started_at"));
-	json_array_append_new(l->all, json_pack("{s:s, s:s, s:s?, s:s?}", "namespace", l->ns,
-						"name", name, "image", image, "started_at", since));
-	json_decref(meta);
-}
-
-/* Works without a server: sandboxes do too. */
-static int server_cmd_list(struct server_args *a)
-{
-	struct server_listing l = { .all = json_array() };
-	auto_free char *made = NULL;
-	const char *path = a->o.path;
-	struct dirent *d;
-	json_t *one;
-	DIR *dir;
-	size_t i;
-
-	if (!path && asprintf(&made, "%s/projects", a->o.home) >= 0)
-		path = made;
-	dir = path ? opendir(path) : NULL;
-	while (dir && (d = readdir(dir))) {
-		auto_free char *parent = NULL;
-
-		if (!cli_is_name(d->d_name) ||
-		    (a->ns && strcmp(a->ns, "*") && strcmp(a->ns, d->d_name)) ||
-		    asprintf(&parent, "%s/%s/menv", path, d->d_name) < 0)
-			continue;
-		l.ns = d->d_name;
-		launch_each(parent, server_list_one, &l);
-	}
-	if (dir)
-		closedir(dir);
-	if (a->json) {
-		json_dumpf(l.all, stdout, JSON_INDENT(2));
-		putchar('\n');
-	} else if (json_array_size(l.all)) {
-		printf("%-20s %-24s %-28s %s\n", "NAMESPACE", "NAME", "IMAGE", "SINCE");
-	}
-	json_array_foreach(l.all, i, one)
-	{
-		const char *image = json_string_value(json_object_get(one, "image"));
-		const char *since = json_string_value(json_object_get(one, "started_at"));
-
-		if (!a->json)
-			printf("%-20s %-24s %-28s %s\n",
-			       json_string_value(json_object_get(one, "namespace")),
-			       json_string_value(json_object_get(one, "name")), image ? image : "-",
-			       since ? since : "-");
-	}
-	json_decref(l.all);
-	return CLI_OK;
-}
-
 /* ---- server ----------------------------------------------------------------------------------------- */
 
 static int server_dispatch(struct server_args *a, int argc, char **argv)
 {
 	const char *verb = a->n_words ? a->words[0] : "";
 	int most = !strcmp(verb, "log") || !strcmp(verb, "revoke") ? 2 : 1;
+	const struct server_show show = {
+		.cmd = a->cmd,
+		.home = a->o.home,
+		.path = a->o.path,
+		.ns = a->ns,
+		.source = a->source,
+		.json = a->json,
+		.follow = a->follow,
+		.tail = a->tail,
+		.names = a->words + 1,
+		.n_names = a->n_words - 1,
+	};
+
+	if (!strcmp(verb, "status"))
+		most = a->n_words;
 
 	if (a->n_words > most)
 		return cli_usage(a->cmd, "unexpected argument '%s'", a->words[most]);
@@ -568,15 +474,15 @@ static int server_dispatch(struct server_args *a, int argc, char **argv)
 	if (!strcmp(verb, "stop"))
 		return server_cmd_stop(a);
 	if (!strcmp(verb, "status"))
-		return server_cmd_status(a);
+		return server_show_status(&show);
 	if (!strcmp(verb, "list"))
-		return server_cmd_list(a);
+		return server_show_list(&show);
 	if (!strcmp(verb, "keygen"))
 		return server_cmd_keygen(a);
 	if (!strcmp(verb, "revoke"))
 		return server_cmd_revoke(a);
 	if (!strcmp(verb, "log"))
-		return server_cmd_log(a);
+		return server_show_log(&show);
 	if (!*verb)
 		return cli_usage(a->cmd, "what? start, stop, status, list, keygen, revoke or log");
 	return cli_usage(

@@ -42,18 +42,19 @@ const struct cli_command cli_commands[] = {
 	},
 	{
 		.name = "server",
-		.args = "start|stop|status|list|keygen|revoke|log [SANDBOX|KEY-ID] [OPTIONS]",
+		.args = "start|stop|status|list|keygen|revoke|log [SANDBOX...|KEY-ID] [OPTIONS]",
 		.summary = "sandboxes over HTTP: JSON-RPC and MCP",
 		.details =
 			"start serves http://127.0.0.1:5555 until it is asked to end (Ctrl-C, or "
 			"stop); its\n"
 			"sandboxes end with it. Clients need a key (keygen), except with --dev. "
 			"status says\n"
-			"whether a server runs (exit status 1 if not); list shows its sandboxes; "
-			"log "
-			"shows the\n"
-			"server's log, or a sandbox's. The API is described at "
-			"/api/v1/openrpc.json.\n",
+			"whether a server runs (exit status 1 if not), or what the sandboxes of "
+			"the "
+			"names\n"
+			"use; list shows its sandboxes; log shows the server's log, or a "
+			"sandbox's.\n"
+			"The API is described at /api/v1/openrpc.json.\n",
 		.opts = server_opts,
 		.run = cmd_server,
 	},

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -98,6 +99,56 @@ static int token_sign(const void *secret, size_t secret_len, const char *text, s
 	return 0;
 }
 
+static const struct {
+	const char *claim;
+	size_t at;
+} token_limit_claims[] = {
+	{ "max_sandboxes", offsetof(struct token_limits, sandboxes) },
+	{ "max_memory", offsetof(struct token_limits, memory_mib) },
+	{ "rate", offsetof(struct token_limits, rate) },
+};
+
+static uint32_t *token_limit(struct token_limits *l, size_t i)
+{
+	return (uint32_t *)((char *)l + token_limit_claims[i].at);
+}
+
+static bool token_has_limits(const struct token_limits *l)
+{
+	return l->sandboxes || l->memory_mib || l->rate;
+}
+
+static int token_add_limits(json_t *j, struct token_limits l)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(token_limit_claims); i++)
+		if (*token_limit(&l, i))
+			rc |= json_object_set_new(j, token_limit_claims[i].claim,
+						  json_integer(*token_limit(&l, i)));
+	return rc;
+}
+
+/*
+ * A limit that is not understood is no licence to ignore it, and one without an id could
+ * not be accounted for.
+ */
+static bool token_read_limits(json_t *j, struct token_claims *c)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(token_limit_claims); i++) {
+		json_t *v = json_object_get(j, token_limit_claims[i].claim);
+
+		*token_limit(&c->limits, i) = 0;
+		if (!v)
+			continue;
+		if (!json_is_integer(v) || json_integer_value(v) < 1 ||
+		    json_integer_value(v) > UINT32_MAX)
+			return false;
+		*token_limit(&c->limits, i) = (uint32_t)json_integer_value(v);
+	}
+	return c->id[0] || !token_has_limits(&c->limits);
+}
+
 int token_make(const void *secret, size_t secret_len, const struct token_claims *c, char **out)
 {
 	auto_free char *claims = NULL;
@@ -108,7 +159,12 @@ int token_make(const void *secret, size_t secret_len, const struct token_claims 
 	size_t n;
 	int rc;
 
-	if (j && c->id[0] && json_object_set_new(j, "jti", json_string(c->id))) {
+	if (token_has_limits(&c->limits) && !c->id[0]) {
+		json_decref(j);
+		return -EINVAL;
+	}
+	if (j && ((c->id[0] && json_object_set_new(j, "jti", json_string(c->id))) ||
+		  token_add_limits(j, c->limits))) {
 		json_decref(j);
 		j = NULL;
 	}
@@ -166,7 +222,7 @@ static int token_read_claims(const char *s, size_t n, struct token_claims *c)
 		c->issued = json_integer_value(iat);
 		snprintf(c->ns, sizeof(c->ns), "%s", ns ? json_string_value(ns) : "*");
 		snprintf(c->id, sizeof(c->id), "%s", id ? json_string_value(id) : "");
-		rc = 0;
+		rc = token_read_limits(j, c) ? 0 : -EACCES;
 	}
 	json_decref(j);
 	return rc;

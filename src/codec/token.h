@@ -19,13 +19,21 @@
 #define TOKEN_LEEWAY_S 60 /* clocks differ */
 #define TOKEN_ID_SIZE 33u /* 32 hex digits + NUL */
 
+/* What the holder of a key may use; 0 = no limit. */
+struct token_limits {
+	uint32_t sandboxes; /* claim "max_sandboxes": that run at once */
+	uint32_t memory_mib; /* "max_memory": of all of them together */
+	uint32_t rate; /* "rate": requests a second */
+};
+
 struct token_claims {
 	int64_t expires, issued; /* seconds since the epoch */
 	char ns[64]; /* namespace; "*" = all (also if there is no claim) */
-	char id[TOKEN_ID_SIZE]; /* jti; "" = none */
+	char id[TOKEN_ID_SIZE]; /* jti; "" = none, then there are no limits either */
+	struct token_limits limits;
 };
 
-/* Return: 0, -EINVAL, -ENOMEM. *@out is malloc'ed. */
+/* Return: 0, -EINVAL (also: limits without an id), -ENOMEM. *@out is malloc'ed. */
 int token_make(const void *secret, size_t secret_len, const struct token_claims *c, char **out);
 
 /*

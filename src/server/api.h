@@ -11,6 +11,7 @@ struct api_method {
 	const char *name;
 	const struct schema *params;
 	void (*run)(struct rpc_call *c);
+	bool audit; /* it changes or reaches a sandbox: a line of the audit log */
 };
 
 /* What an error code means besides JSON-RPC. */
@@ -38,8 +39,19 @@ const struct api_error *api_find_error(int code);
 void method_sandbox_start(struct rpc_call *c);
 void method_sandbox_stop(struct rpc_call *c);
 void method_sandbox_list(struct rpc_call *c);
+void method_sandbox_get(struct rpc_call *c);
+void method_sandbox_logs(struct rpc_call *c);
+void method_sandbox_restart(struct rpc_call *c);
+void method_sandbox_keep_alive(struct rpc_call *c);
 void method_sandbox_metrics_get(struct rpc_call *c);
 void method_sandbox_repl_run(struct rpc_call *c);
 void method_sandbox_command_run(struct rpc_call *c);
+void method_sandbox_fs_read(struct rpc_call *c);
+void method_sandbox_fs_write(struct rpc_call *c);
+void method_sandbox_fs_list(struct rpc_call *c);
+void method_sandbox_fs_stat(struct rpc_call *c);
+void method_sandbox_fs_mkdir(struct rpc_call *c);
+void method_sandbox_fs_remove(struct rpc_call *c);
+void method_sandbox_fs_rename(struct rpc_call *c);
 
 #endif

@@ -19,11 +19,6 @@
 #include "sys/file.h"
 #include "sys/parts.h"
 
-#define BOX_MEMORY_MIB 512
-#define BOX_DISK_BYTES (4ull << 30)
-#define BOX_BOOT_TIMEOUT_S 120u
-#define BOX_META_MAX (2u << 20)
-
 struct box *box_find(struct server *s, const char *ns, const char *name)
 {
 	list_for_each (pos, tmp, &s->boxes) {
@@ -33,6 +28,35 @@ struct box *box_find(struct server *s, const char *ns, const char *name)
 			return b;
 	}
 	return NULL;
+}
+
+static unsigned box_calls(const struct box *b)
+{
+	unsigned n = 0;
+
+	for (const struct list *l = b->calls.next; l != &b->calls; l = l->next)
+		n++;
+	return n;
+}
+
+struct box *box_find_running(struct server *s, const char *ns, const char *name, struct err *e)
+{
+	struct box *b = box_find(s, ns, name);
+
+	if (!b || !b->connected || b->client.closed || b->state == BOX_STOPPING) {
+		err_set(e, ESRCH,
+			b && b->state == BOX_PREPARING
+				? "Sandbox %s is not running yet: its image is being put together"
+				: "Sandbox %s is not running: start it with sandbox.start",
+			name);
+		return NULL;
+	}
+	if (box_calls(b) >= FRAME_CHANNELS_MAX) {
+		err_set(e, EBUSY, "Sandbox %s has as many requests as it may (%u)", name,
+			FRAME_CHANNELS_MAX);
+		return NULL;
+	}
+	return b;
 }
 
 /* ---- who waits ------------------------------------------------------------------------ */
@@ -84,10 +108,13 @@ static void box_free(struct corpse *c)
 	struct box *b = container_of(c, struct box, corpse);
 
 	buf_fini(&b->env_bytes);
+	json_decref(b->config);
 	sandbox_config_fini(&b->cfg);
 	json_decref(b->meta);
 	free(b);
 }
+
+static void box_again(struct box *b);
 
 /* Its supervisor is gone, or never came to be. */
 static void box_gone(struct box *b)
@@ -97,6 +124,7 @@ static void box_gone(struct box *b)
 	list_remove(&b->link);
 	s->n_boxes--;
 	loop_timer_cancel(&b->stop_timer);
+	loop_timer_cancel(&b->idle_timer);
 	loop_watch_remove(&b->gone_watch);
 	images_forget(&b->image_wait);
 	if (b->connected)
@@ -112,17 +140,12 @@ static void box_gone(struct box *b)
 		list_remove(&c->link);
 		c->gone(c, b->end_reason);
 	}
+	if (b->restart)
+		box_again(b);
 	box_tell(&b->start_waits, b->end_reason);
 	box_tell(&b->stop_waits, NULL);
 	server_bury(s, &b->corpse, box_free);
 	server_check_end(s);
-}
-
-static char *box_parent(const struct box *b)
-{
-	char *p;
-
-	return asprintf(&p, "%s/%s/menv", b->server->path, b->ns) < 0 ? NULL : p;
 }
 
 static void box_supervisor_gone(struct loop_watch *w, uint32_t events)
@@ -143,6 +166,72 @@ static void box_supervisor_gone(struct loop_watch *w, uint32_t events)
 		box_gone(b);
 }
 
+/* ---- activity --------------------------------------------------------------------------- */
+
+void box_touch(struct box *b)
+{
+	if (list_empty(&b->link))
+		return; /* it is gone */
+	b->active_ns = loop_now_ns();
+	/* Moving it later costs nothing: the timer looks again when it fires. */
+	if (b->idle_ms && !b->idle_timer.at_ns)
+		loop_timer_set(b->server->loop, &b->idle_timer, b->idle_ms);
+}
+
+void box_call_begin(struct box *b, struct box_call *c)
+{
+	c->box = b;
+	list_append(&b->calls, &c->link);
+	box_touch(b);
+}
+
+void box_call_end(struct box_call *c)
+{
+	list_remove(&c->link);
+	if (c->box)
+		box_touch(c->box);
+	c->box = NULL;
+}
+
+static void box_stop_idle(struct box *b)
+{
+	snprintf(b->end_reason, sizeof(b->end_reason), "nobody used it for %g seconds",
+		 (double)b->idle_ms / 1000);
+	audit_write(&b->server->audit, &(struct audit_entry){
+					       .ns = b->ns,
+					       .method = "sandbox.stop",
+					       .sandbox = b->name,
+					       .outcome = AUDIT_OK,
+					       .reason = b->end_reason,
+				       });
+	box_stop(b, NULL);
+}
+
+static void box_idle(struct loop_timer *t)
+{
+	struct box *b = container_of(t, struct box, idle_timer);
+	uint64_t now = loop_now_ns(), idle_for;
+
+	if (!b->idle_ms || b->state == BOX_STOPPING)
+		return;
+	if (!list_empty(&b->calls) || b->state != BOX_READY)
+		b->active_ns = now;
+	idle_for = (now - b->active_ns) / 1000000;
+	if (idle_for < b->idle_ms) {
+		loop_timer_set(b->server->loop, t, b->idle_ms - idle_for);
+		return;
+	}
+	box_stop_idle(b);
+}
+
+int box_set_idle(struct box *b, uint64_t ms, struct err *e)
+{
+	b->idle_ms = ms;
+	loop_timer_cancel(&b->idle_timer);
+	box_touch(b);
+	return b->state == BOX_PREPARING || b->state == BOX_STOPPING ? 0 : box_save_meta(b, e);
+}
+
 /* ---- the connection --------------------------------------------------------------------- */
 
 static void box_on_state(struct client *c, const struct frame_sandbox_state *st)
@@ -156,6 +245,7 @@ static void box_on_state(struct client *c, const struct frame_sandbox_state *st)
 		if (b->state != BOX_BOOTING)
 			return;
 		b->state = BOX_READY;
+		box_touch(b);
 		log_info("event=sandbox-ready ns=%s name=%s engine=%s boot_ms=%llu", b->ns, b->name,
 			 b->engine, (unsigned long long)(st->boot_ns / 1000000));
 		box_tell(&b->start_waits, NULL);
@@ -165,6 +255,8 @@ static void box_on_state(struct client *c, const struct frame_sandbox_state *st)
 		return;
 	case SANDBOX_STOPPED:
 		b->state = BOX_STOPPING;
+		if (b->end_reason[0])
+			return; /* known already: it is what we asked for */
 		if (b->end_asked)
 			snprintf(b->end_reason, sizeof(b->end_reason), "it was stopped");
 		else if (frame_str_copy(&st->detail, b->end_reason, sizeof(b->end_reason)))
@@ -231,6 +323,7 @@ static struct box *box_create(struct server *s, const char *ns, const char *name
 	b->supervisor = (struct child)CHILD_INIT;
 	loop_watch_init(&b->gone_watch, box_supervisor_gone);
 	loop_timer_init(&b->stop_timer, box_stop_timeout);
+	loop_timer_init(&b->idle_timer, box_idle);
 	list_init(&b->start_waits);
 	list_init(&b->stop_waits);
 	list_init(&b->calls);
@@ -238,79 +331,6 @@ static struct box *box_create(struct server *s, const char *ns, const char *name
 	list_append(&s->boxes, &b->link);
 	s->n_boxes++;
 	return b;
-}
-
-/* Builds b->env out of the meta data. */
-static int box_set_env(struct box *b, struct err *e)
-{
-	json_t *env = json_object_get(b->meta, "env"), *v;
-	size_t i;
-
-	json_array_foreach(
-		env, i, v) if (frame_list_add(&b->env_bytes, &b->env, json_string_value(v),
-					      json_string_length(
-						      v))) return err_set(e, E2BIG,
-									  "the environment is too "
-									  "long (limit %u bytes)",
-									  FRAME_BODY_MAX);
-	if (b->env.len > FRAME_BODY_MAX / 2)
-		return err_set(e, E2BIG, "the environment is too long (limit %u bytes)",
-			       FRAME_BODY_MAX / 2);
-	frame_list_end(&b->env_bytes, &b->env);
-	return 0;
-}
-
-static int box_set_meta(struct box *b, const struct image *image, json_t *config, struct err *e)
-{
-	const char *workdir = rpc_string(config, "workdir");
-	json_t *env = json_array(), *envs = json_object_get(config, "envs"), *v;
-	char now[32];
-	time_t t = time(NULL);
-	struct tm tm;
-	size_t i;
-
-	for (char *const *p = image->config.env; p && *p; p++)
-		json_array_append_new(env, json_string(*p));
-	json_array_foreach(envs, i, v) json_array_append(env, v);
-	strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
-	if (!workdir)
-		workdir = image->config.workdir;
-	b->meta = json_pack("{s:s, s:o, s:s, s:s, s:s}", "image", rpc_string(config, "image"),
-			    "env", env, "workdir", workdir ? workdir : "", "user",
-			    image->config.user ? image->config.user : "", "started_at", now);
-	if (!b->meta)
-		return err_set(e, EINVAL, "the image's configuration is not valid UTF-8");
-	return box_set_env(b, e);
-}
-
-static int box_strdup(char **to, const char *s, struct err *e)
-{
-	*to = strdup(s);
-	return *to ? 0 : err_errno(e, ENOMEM, "sandbox configuration");
-}
-
-static int box_set_config(struct box *b, json_t *config, struct err *e)
-{
-	const char *scope = rpc_string(config, "scope");
-	double memory = BOX_MEMORY_MIB, cpus = 1;
-	struct sandbox_config *cfg = &b->cfg;
-	int rc;
-
-	rpc_number(config, "memory", &memory);
-	rpc_number(config, "cpus", &cpus);
-	cfg->cpus = (unsigned)cpus;
-	cfg->memory_bytes = (uint64_t)memory << 20;
-	cfg->disk_bytes = BOX_DISK_BYTES;
-	cfg->boot_timeout_s = BOX_BOOT_TIMEOUT_S;
-	if ((rc = box_strdup(&cfg->name, b->name, e)) ||
-	    (rc = box_strdup(&cfg->image, rpc_string(config, "image"), e)) ||
-	    (rc = box_strdup(&cfg->engine, "auto", e)) ||
-	    (rc = box_strdup(&cfg->scope, scope ? scope : "public", e)) ||
-	    (rc = box_strdup(&cfg->jail, b->server->opt->jail, e)) ||
-	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
-	    (rc = parts_path("vmlinux", &cfg->kernel, e)))
-		return rc;
-	return 0;
 }
 
 static int box_make_dirs(struct box *b, const char *parent, struct err *e)
@@ -326,23 +346,19 @@ static int box_make_dirs(struct box *b, const char *parent, struct err *e)
 	return 0;
 }
 
-static int box_launch(struct box *b, const struct image *image, json_t *config, struct err *e)
+static int box_launch(struct box *b, const struct image *image, struct err *e)
 {
 	auto_free char *parent = box_parent(b);
-	auto_free char *meta = NULL;
 	struct launch l = LAUNCH_INIT;
 	auto_close int dirfd = -1;
 	int rc;
 
 	if (!parent)
 		return err_errno(e, ENOMEM, "sandbox directory");
-	if ((rc = box_set_meta(b, image, config, e)) ||
-	    (rc = box_strdup(&b->cfg.image_path, image->rootfs, e)) ||
-	    (rc = box_make_dirs(b, parent, e)) || (rc = launch_claim(parent, b->name, &dirfd, e)))
+	if ((rc = box_make_meta(b, image, e)) || (rc = box_make_dirs(b, parent, e)) ||
+	    (rc = launch_claim(parent, b->name, &dirfd, e)))
 		return rc;
-	meta = json_dumps(b->meta, JSON_INDENT(1));
-	rc = meta ? file_write_at(dirfd, BOX_META_FILE, meta, strlen(meta), 0600, false, e)
-		  : err_errno(e, ENOMEM, BOX_META_FILE);
+	rc = box_write_meta(b, dirfd, e);
 	if (!rc)
 		rc = b->server->opt->stdio && !b->server->opt->keep
 			     ? launch_owned(parent, dirfd, &b->cfg, &l, e)
@@ -364,22 +380,17 @@ static void box_image_done(struct image_wait *w, const struct err *failed)
 	struct box *b = container_of(w, struct box, image_wait);
 	struct image *image = NULL;
 	struct err e = ERR_INIT;
-	json_t *config = b->meta; /* kept there meanwhile */
 	int rc;
 
-	b->meta = NULL;
 	if (failed)
 		rc = err_set(&e, failed->code, "%s", err_text(failed));
 	else
 		rc = images_find(&b->server->images, b->cfg.image, &b->image_wait, &image, &e);
-	if (rc == -EINPROGRESS) { /* removed again at once, by somebody else */
-		b->meta = config;
+	if (rc == -EINPROGRESS) /* removed again at once, by somebody else */
 		return;
-	}
 	if (!rc)
-		rc = box_launch(b, image, config, &e);
+		rc = box_launch(b, image, &e);
 	image_free(image);
-	json_decref(config);
 	if (!rc)
 		return;
 	snprintf(b->end_reason, sizeof(b->end_reason), "%s", err_text(&e));
@@ -394,42 +405,20 @@ static int box_start_code(const struct err *e)
 	return e->code == ENOENT || e->code == EINVAL ? JSONRPC_BAD_PARAMS : RPC_SANDBOX_FAILED;
 }
 
-int box_start(struct server *s, const char *ns, const char *name, json_t *config, struct box **out,
-	      struct err *e)
+/* Starts it; on failure it is gone. Return: as box_start(). */
+static int box_run(struct box *b, struct err *e)
 {
-	const char *image_name = rpc_string(config, "image");
+	struct server *s = b->server;
 	struct image *image = NULL;
-	struct box *b;
 	int rc;
 
-	if (!image_name) {
-		err_set(e, EINVAL,
-			"Sandbox %s is not running, and config.image is missing: name an image, "
-			"such "
-			"as microsandbox/python",
-			name);
-		return JSONRPC_BAD_PARAMS;
-	}
-	if (s->n_boxes >= s->opt->max_sandboxes) {
-		err_set(e, EBUSY,
-			"too many sandboxes (limit %u): stop some, or see --max-sandboxes",
-			s->opt->max_sandboxes);
-		return RPC_LIMIT;
-	}
-	b = box_create(s, ns, name);
-	if (!b) {
-		err_errno(e, ENOMEM, "sandbox %s", name);
-		return JSONRPC_INTERNAL;
-	}
 	b->image_wait.done = box_image_done;
 	b->image_wait.progress = box_image_progress;
-	rc = box_set_config(b, config, e);
+	rc = box_make_config(b, e);
 	if (!rc)
-		rc = images_find(&s->images, image_name, &b->image_wait, &image, e);
-	if (rc == -EINPROGRESS)
-		b->meta = json_deep_copy(config);
-	else if (!rc)
-		rc = box_launch(b, image, config, e);
+		rc = images_find(&s->images, b->cfg.image, &b->image_wait, &image, e);
+	if (!rc)
+		rc = box_launch(b, image, e);
 	image_free(image);
 	if (rc && rc != -EINPROGRESS) {
 		snprintf(b->end_reason, sizeof(b->end_reason), "%s", err_text(e));
@@ -441,9 +430,55 @@ int box_start(struct server *s, const char *ns, const char *name, json_t *config
 		return box_start_code(e);
 	}
 	s->count.started++;
-	log_info("event=sandbox-start ns=%s name=%s image=%s", ns, name, image_name);
-	*out = b;
+	log_info("event=sandbox-start ns=%s name=%s image=%s", b->ns, b->name, b->cfg.image);
 	return 0;
+}
+
+static struct box *box_prepare(struct server *s, const char *key, const char *ns, const char *name,
+			       json_t *config)
+{
+	json_t *copy = json_deep_copy(config);
+	struct box *b = copy ? box_create(s, ns, name) : NULL;
+
+	if (!b) {
+		json_decref(copy);
+		return NULL;
+	}
+	snprintf(b->key, sizeof(b->key), "%s", key);
+	b->config = copy;
+	b->memory_mib = box_config_memory(config);
+	b->idle_ms = box_config_idle(config);
+	return b;
+}
+
+int box_start(struct server *s, const struct principal *who, const char *ns, const char *name,
+	      json_t *config, struct box **out, struct err *e)
+{
+	struct box *b;
+	int rc;
+
+	if (!rpc_string(config, "image")) {
+		err_set(e, EINVAL,
+			"Sandbox %s is not running, and config.image is missing: name an image, "
+			"such as microsandbox/python",
+			name);
+		return JSONRPC_BAD_PARAMS;
+	}
+	if (s->n_boxes >= s->opt->max_sandboxes) {
+		err_set(e, EBUSY,
+			"too many sandboxes (limit %u): stop some, or see --max-sandboxes",
+			s->opt->max_sandboxes);
+		return RPC_LIMIT;
+	}
+	b = box_prepare(s, who->key, ns, name, config);
+	if (!b) {
+		err_errno(e, ENOMEM, "sandbox %s", name);
+		return JSONRPC_INTERNAL;
+	}
+	rc = box_run(b, e);
+	if (!rc)
+		*out = b;
+	return rc;
 }
 
 void box_wait_ready(struct box *b, struct box_wait *w)
@@ -457,12 +492,8 @@ void box_wait_ready(struct box *b, struct box_wait *w)
 
 /* ---- stopping ------------------------------------------------------------------------------- */
 
-void box_stop(struct box *b, struct box_wait *w)
+static void box_end(struct box *b)
 {
-	if (w) {
-		list_init(&w->link);
-		list_append(&b->stop_waits, &w->link);
-	}
 	b->end_asked = true;
 	if (b->state == BOX_PREPARING) {
 		snprintf(b->end_reason, sizeof(b->end_reason), "it was stopped");
@@ -477,6 +508,74 @@ void box_stop(struct box *b, struct box_wait *w)
 			       b->connected ? BOX_STOP_TIMEOUT_MS : 0);
 }
 
+void box_stop(struct box *b, struct box_wait *w)
+{
+	if (w) {
+		list_init(&w->link);
+		list_append(&b->stop_waits, &w->link);
+	}
+	if (b->restart)
+		snprintf(b->end_reason, sizeof(b->end_reason), "it was stopped");
+	b->restart = false;
+	box_end(b);
+}
+
+/* ---- starting again --------------------------------------------------------------------------- */
+
+/* What was one box is another now: whoever waits for the old one to start waits for it. */
+static void box_again(struct box *b)
+{
+	struct err e = ERR_INIT;
+	struct list waits;
+	struct box *n;
+
+	b->restart = false;
+	list_init(&waits);
+	while (!list_empty(&b->start_waits)) {
+		struct list *l = b->start_waits.next;
+
+		list_remove(l);
+		list_append(&waits, l);
+	}
+	n = box_prepare(b->server, b->key, b->ns, b->name, b->config);
+	if (n)
+		n->idle_ms = b->idle_ms; /* it may have been changed since */
+	else
+		err_errno(&e, ENOMEM, "sandbox %s", b->name);
+	if (!n || box_run(n, &e)) {
+		log_warn("event=sandbox-not-restarted ns=%s name=%s reason=\"%s\"", b->ns, b->name,
+			 err_text(&e));
+		box_tell(&waits, err_text(&e));
+		return;
+	}
+	while (!list_empty(&waits)) {
+		struct box_wait *w = list_entry(waits.next, struct box_wait, link);
+
+		list_remove(&w->link);
+		box_wait_ready(n, w);
+	}
+}
+
+int box_restart(struct box *b, struct box_wait *w, struct err *e)
+{
+	if (!b->config)
+		return err_set(e, ENOTSUP,
+			       "Sandbox %s was started by a server that did not note how: stop it "
+			       "and start it",
+			       b->name);
+	if (b->state == BOX_STOPPING && !b->restart)
+		return err_set(e, ESRCH, "Sandbox %s is not running: start it with sandbox.start",
+			       b->name);
+	list_init(&w->link);
+	list_append(&b->start_waits, &w->link);
+	if (b->restart)
+		return 0;
+	b->restart = true;
+	snprintf(b->end_reason, sizeof(b->end_reason), "it was restarted");
+	box_end(b);
+	return 0;
+}
+
 void box_leave(struct box *b)
 {
 	struct server *s = b->server;
@@ -488,6 +587,7 @@ void box_leave(struct box *b)
 	list_remove(&b->link);
 	s->n_boxes--;
 	loop_timer_cancel(&b->stop_timer);
+	loop_timer_cancel(&b->idle_timer);
 	loop_watch_remove(&b->gone_watch);
 	if (b->connected)
 		client_fini(&b->client);
@@ -505,18 +605,9 @@ struct box_adopter {
 static int box_adopt(struct box *b, int dirfd, struct err *e)
 {
 	struct child supervisor = CHILD_INIT;
-	auto_free char *text = NULL;
-	json_error_t je;
-	size_t len;
 	int fd, rc;
 
-	rc = file_read_at(dirfd, BOX_META_FILE, BOX_META_MAX, &text, &len, e);
-	if (rc)
-		return rc;
-	b->meta = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
-	if (!b->meta)
-		return err_set(e, EINVAL, BOX_META_FILE ":%d: %s", je.line, je.text);
-	if ((rc = box_set_env(b, e)) || (rc = client_connect(dirfd, &fd, e)))
+	if ((rc = box_read_meta(b, dirfd, e)) || (rc = client_connect(dirfd, &fd, e)))
 		return rc;
 	rc = client_supervisor(fd, &supervisor.pidfd, e);
 	if (rc) {

@@ -96,6 +96,28 @@ static const char *api_given_key(const struct http_request *q)
 	return v;
 }
 
+static void api_peer(struct conn *c, char *to, size_t size)
+{
+	struct sockaddr_storage sa = { .ss_family = AF_UNSPEC };
+	const struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
+	const struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
+	socklen_t len = sizeof(sa);
+	char text[INET6_ADDRSTRLEN];
+
+	to[0] = '\0';
+	if (getpeername(c->stream.fd, (struct sockaddr *)&sa, &len) < 0)
+		return;
+	if (sa.ss_family == AF_INET)
+		snprintf(to, size, "%s:%u", inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text)),
+			 ntohs(v4->sin_port));
+	else if (sa.ss_family == AF_INET6)
+		snprintf(to, size, "[%s]:%u",
+			 inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text)),
+			 ntohs(v6->sin6_port));
+	else
+		snprintf(to, size, "unix");
+}
+
 static bool api_authorized(struct conn *c, struct principal *who)
 {
 	const struct http_request *q = &c->reader.request;
@@ -105,6 +127,7 @@ static bool api_authorized(struct conn *c, struct principal *who)
 	int rc;
 
 	*who = (struct principal){ .ns = "*" };
+	api_peer(c, who->peer, sizeof(who->peer));
 	if (c->server->opt->dev)
 		return true;
 	key = api_given_key(q);
@@ -123,7 +146,22 @@ static bool api_authorized(struct conn *c, struct principal *who)
 	}
 	snprintf(who->ns, sizeof(who->ns), "%s", claims.ns);
 	snprintf(who->key, sizeof(who->key), "%s", claims.id);
+	who->limits = claims.limits;
 	return true;
+}
+
+/* Return: false if the key sends too much; it is told so. */
+static bool api_within_rate(struct conn *c, const struct principal *who)
+{
+	unsigned wait = quota_take_request(&c->server->quotas, who, loop_now_ns());
+	char header[64], text[128];
+
+	if (!wait)
+		return true;
+	snprintf(header, sizeof(header), "Retry-After: %u\r\n", wait);
+	snprintf(text, sizeof(text), RPC_OVER_RATE, who->limits.rate, wait);
+	api_error(c, 429, 5003, header, text);
+	return false;
 }
 
 /* Is it an address, or a name that always means this machine?  A port may follow. */
@@ -197,7 +235,15 @@ static void api_rpc_done(struct rpc_request *q, int status, char *body)
 {
 	struct api_request *r = container_of(q, struct api_request, rpc);
 
-	if (r->conn) {
+	if (r->conn && q->retry_after_s) {
+		char headers[512];
+
+		http_api_headers(r->conn, headers, sizeof(headers));
+		snprintf(headers + strlen(headers), sizeof(headers) - strlen(headers),
+			 "Retry-After: %u\r\n", q->retry_after_s);
+		conn_reply(r->conn, status, "application/json", headers, body,
+			   body ? strlen(body) : 0, false);
+	} else if (r->conn) {
 		r->conn->cancel = NULL;
 		http_api_reply(r->conn, status, "application/json", body, body ? strlen(body) : 0);
 	}
@@ -248,9 +294,16 @@ static void api_run_document(struct conn *c, const struct route *route)
 static void api_run_metrics(struct conn *c, const struct route *route)
 {
 	struct buf text = BUF_INIT;
+	struct principal who;
 
 	(void)route;
-	if (prometheus_text(c->server, &text))
+	if (!api_authorized(c, &who))
+		return;
+	/* They are of all namespaces. */
+	if (strcmp(who.ns, "*"))
+		api_error(c, 403, 3001, "",
+			  "Access denied: these figures are for keys of all namespaces");
+	else if (prometheus_text(c->server, &text))
 		api_error(c, 503, 5003, "", "the server is out of memory: try again later");
 	else
 		http_api_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_data(&text),
@@ -264,6 +317,7 @@ static void api_run_mcp(struct conn *c, const struct route *route)
 
 	if (!api_authorized(c, &who))
 		return;
+	who.counted = true; /* when its head came */
 	if (route->method == HTTP_DELETE)
 		mcp_http_delete(c, &who);
 	else
@@ -354,7 +408,10 @@ bool http_api_head(struct conn *c)
 		api_wrong_method(c, allow);
 		return false;
 	}
-	return r->open || api_authorized(c, &who);
+	if (r->open)
+		return true;
+	/* Calls are counted one by one: there may be many in a request. */
+	return api_authorized(c, &who) && (r->run == api_run_rpc || api_within_rate(c, &who));
 }
 
 void http_api_request(struct conn *c)

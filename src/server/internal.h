@@ -8,8 +8,10 @@
 #include <sys/types.h>
 
 #include "base/list.h"
+#include "server/audit.h"
 #include "server/images.h"
 #include "server/lines.h"
+#include "server/quota.h"
 #include "server/server.h"
 #include "server/systemd.h"
 #include "sys/loop.h"
@@ -69,6 +71,8 @@ struct server {
 	struct list boxes;
 	unsigned n_boxes;
 	struct images images;
+	struct quotas quotas;
+	struct audit audit;
 
 	struct list mcp_sessions; /* the longest unused one first */
 	unsigned n_mcp_sessions;
@@ -93,7 +97,7 @@ void server_check_end(struct server *s);
 
 /* pidfile.c: takes the lock and writes the file. Return: descriptor that holds the lock. */
 int pidfile_take(const char *home, int *fd, struct err *e);
-int pidfile_write(int fd, const char *address, struct err *e);
+int pidfile_write(int fd, const char *address, const char *path, struct err *e);
 void pidfile_release(const char *home, int *fd);
 
 #endif

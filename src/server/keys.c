@@ -99,10 +99,10 @@ int server_key_load(const char *home, const char *file, bool make, bool reset, c
 	return keys_read(dirfd, SERVER_KEY_FILE, shown, out, e);
 }
 
-int server_key_make(const char *secret, const char *ns, int64_t seconds, struct server_key *out,
-		    struct err *e)
+int server_key_make(const char *secret, const char *ns, int64_t seconds,
+		    const struct token_limits *limits, struct server_key *out, struct err *e)
 {
-	struct token_claims c = { .issued = time(NULL) };
+	struct token_claims c = { .issued = time(NULL), .limits = *limits };
 	uint8_t id[16];
 	int rc;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sandbox.start, sandbox.stop, sandbox.list */
+/* sandbox.start, stop, restart, list, get, keep_alive */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct life_wait {
 	struct loop_timer timer;
 	struct corpse corpse;
 	char ns[RPC_NAME_SIZE], name[RPC_NAME_SIZE];
+	const char *did; /* "started" */
 };
 
 static void life_free(struct corpse *c)
@@ -43,13 +45,13 @@ static void life_timeout(struct loop_timer *t)
 {
 	struct life_wait *w = container_of(t, struct life_wait, timer);
 
-	rpc_reply(life_end(w),
-		  json_sprintf("Sandbox %s was started, but timed out waiting for it to "
-			       "be fully running. It may still be initializing.",
-			       w->name));
+	rpc_reply(life_end(w), json_sprintf("Sandbox %s was %s, but timed out waiting for it to "
+					    "be fully running. It may still be initializing.",
+					    w->name, w->did));
 }
 
-static struct life_wait *life_wait(struct rpc_call *c, void (*done)(struct box_wait *, const char *))
+static struct life_wait *life_wait(struct rpc_call *c, const char *did,
+				   void (*done)(struct box_wait *, const char *))
 {
 	struct life_wait *w = calloc(1, sizeof(*w));
 
@@ -58,6 +60,7 @@ static struct life_wait *life_wait(struct rpc_call *c, void (*done)(struct box_w
 		return NULL;
 	}
 	w->call = c;
+	w->did = did;
 	w->wait.done = done;
 	loop_timer_init(&w->timer, life_timeout);
 	strcpy(w->ns, c->ns);
@@ -82,10 +85,10 @@ static void start_done(struct box_wait *bw, const char *error)
 	struct rpc_call *c = life_end(w);
 
 	if (error)
-		rpc_fail(c, RPC_SANDBOX_FAILED, "Sandbox %s could not be started: %s", w->name,
+		rpc_fail(c, RPC_SANDBOX_FAILED, "Sandbox %s could not be %s: %s", w->name, w->did,
 			 error);
 	else
-		rpc_reply(c, json_sprintf("Sandbox %s started successfully", w->name));
+		rpc_reply(c, json_sprintf("Sandbox %s %s successfully", w->name, w->did));
 }
 
 /* One of that name was ending; now it is gone. */
@@ -101,21 +104,25 @@ static void start_try(struct life_wait *w)
 {
 	struct rpc_call *c = w->call;
 	struct box *b = box_find(c->server, w->ns, w->name);
+	json_t *config = json_object_get(c->params, "config"), *limit = NULL;
 	struct err e = ERR_INIT;
-	int code;
+	int code = 0;
 
-	if (b && b->state == BOX_STOPPING) {
+	if (b && b->state == BOX_STOPPING && !b->restart) {
 		w->wait.done = start_again;
 		list_init(&w->wait.link);
 		list_append(&b->stop_waits, &w->wait.link);
 		return;
 	}
-	code = b ? 0
-		 : box_start(c->server, w->ns, w->name, json_object_get(c->params, "config"), &b,
-			     &e);
+	if (b)
+		box_touch(b);
+	else if (quota_check_sandbox(c->server, &c->who, box_config_memory(config), &limit, &e))
+		code = RPC_LIMIT;
+	else
+		code = box_start(c->server, &c->who, w->ns, w->name, config, &b, &e);
 	if (code) {
 		life_end(w);
-		rpc_fail(c, code, "%s", err_text(&e));
+		rpc_fail_data(c, code, limit, "%s", err_text(&e));
 		return;
 	}
 	w->wait.done = start_done;
@@ -140,7 +147,7 @@ void method_sandbox_start(struct rpc_call *c)
 		rpc_fail(c, JSONRPC_BAD_PARAMS, "Invalid params: params.namespace must be a name");
 		return;
 	}
-	w = life_wait(c, start_done);
+	w = life_wait(c, "started", start_done);
 	if (!w)
 		return;
 	loop_timer_set(c->server->loop, &w->timer, ms ? ms : START_TIMEOUT_MS);
@@ -158,38 +165,53 @@ static void stop_done(struct box_wait *bw, const char *error)
 	rpc_reply(c, json_sprintf("Sandbox %s stopped successfully", w->name));
 }
 
-void method_sandbox_stop(struct rpc_call *c)
+/* Return: NULL, and the call is answered, if there is none of the name. */
+static struct box *life_find(struct rpc_call *c)
 {
 	const char *name = rpc_string(c->params, "sandbox");
 	struct box *b = box_find(c->server, c->ns, name);
+
+	if (!b)
+		rpc_fail(c, RPC_NOT_FOUND, "Sandbox %s is not running", name);
+	return b;
+}
+
+void method_sandbox_stop(struct rpc_call *c)
+{
+	struct box *b = life_find(c);
 	struct life_wait *w;
 
-	if (!b) {
-		rpc_fail(c, RPC_NOT_FOUND, "Sandbox %s is not running", name);
+	if (!b)
 		return;
-	}
-	w = life_wait(c, stop_done);
+	w = life_wait(c, "stopped", stop_done);
 	if (w)
 		box_stop(b, &w->wait);
 }
 
-/* ---- list ------------------------------------------------------------------------------- */
+/* ---- restart ---------------------------------------------------------------------------- */
 
-static json_t *list_entry_json(const struct box *b)
+void method_sandbox_restart(struct rpc_call *c)
 {
-	static const char *const states[] = {
-		[BOX_PREPARING] = "preparing",
-		[BOX_BOOTING] = "booting",
-		[BOX_READY] = "running",
-		[BOX_STOPPING] = "stopping",
-	};
+	uint64_t ms = rpc_timeout_ms(c->params);
+	struct box *b = life_find(c);
+	struct err e = ERR_INIT;
+	struct life_wait *w;
+	int rc;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s}", "name", b->name, "namespace",
-			 b->ns, "image", box_meta(b, "image"), "state", states[b->state], "engine",
-			 b->engine[0] ? b->engine : NULL, "isolation",
-			 b->isolation[0] ? b->isolation : NULL, "started_at",
-			 box_meta(b, "started_at"));
+	if (!b)
+		return;
+	w = life_wait(c, "restarted", start_done);
+	if (!w)
+		return;
+	loop_timer_set(c->server->loop, &w->timer, ms ? ms : START_TIMEOUT_MS);
+	rc = box_restart(b, &w->wait, &e);
+	if (!rc)
+		return;
+	life_end(w);
+	rpc_fail(c, rc == -ESRCH ? RPC_NOT_FOUND : RPC_SANDBOX_FAILED, "%s", err_text(&e));
 }
+
+/* ---- what there is ------------------------------------------------------------------------- */
 
 void method_sandbox_list(struct rpc_call *c)
 {
@@ -199,7 +221,35 @@ void method_sandbox_list(struct rpc_call *c)
 		struct box *b = list_entry(pos, struct box, link);
 
 		if (!strcmp(c->ns, "*") || !strcmp(c->ns, b->ns))
-			json_array_append_new(all, list_entry_json(b));
+			json_array_append_new(all, box_info(b));
 	}
 	rpc_reply(c, json_pack("{s:o}", "sandboxes", all));
+}
+
+void method_sandbox_get(struct rpc_call *c)
+{
+	struct box *b = life_find(c);
+
+	if (b)
+		rpc_reply(c, box_info(b));
+}
+
+void method_sandbox_keep_alive(struct rpc_call *c)
+{
+	struct box *b = life_find(c);
+	struct err e = ERR_INIT;
+
+	if (!b)
+		return;
+	if (b->state == BOX_STOPPING && !b->restart) {
+		rpc_fail(c, RPC_NOT_FOUND, "Sandbox %s is not running", b->name);
+		return;
+	}
+	box_touch(b);
+	if (json_object_get(c->params, "idle_timeout") &&
+	    box_set_idle(b, box_config_idle(c->params), &e)) {
+		rpc_fail(c, JSONRPC_INTERNAL, "Internal server error: %s", err_text(&e));
+		return;
+	}
+	rpc_reply(c, box_info(b));
 }

@@ -52,7 +52,7 @@ static struct rpc_call *run_end(struct run *r)
 {
 	struct rpc_call *c = r->call;
 
-	list_remove(&r->in_box.link);
+	box_call_end(&r->in_box);
 	server_bury(c->server, &r->corpse, run_free);
 	return c;
 }
@@ -239,17 +239,12 @@ static void run_frame(struct client_channel *ch, const struct frame *f)
 
 static struct box *run_find_box(struct rpc_call *c)
 {
-	const char *name = rpc_string(c->params, "sandbox");
-	struct box *b = box_find(c->server, c->ns, name);
+	struct err e = ERR_INIT;
+	struct box *b = box_find_running(c->server, c->ns, rpc_string(c->params, "sandbox"), &e);
 
-	if (b && b->connected && !b->client.closed && b->state != BOX_STOPPING)
-		return b;
-	rpc_fail(c, RPC_NOT_FOUND,
-		 b && b->state == BOX_PREPARING
-			 ? "Sandbox %s is not running yet: its image is being put together"
-			 : "Sandbox %s is not running: start it with sandbox.start",
-		 name);
-	return NULL;
+	if (!b)
+		rpc_fail(c, e.code == EBUSY ? RPC_LIMIT : RPC_NOT_FOUND, "%s", err_text(&e));
+	return b;
 }
 
 static void run_open(struct rpc_call *c, struct box *b, uint16_t type, const void *msg,
@@ -282,7 +277,7 @@ static void run_open(struct rpc_call *c, struct box *b, uint16_t type, const voi
 					 : "The sandbox's supervisor does not answer");
 		return;
 	}
-	list_append(&b->calls, &r->in_box.link);
+	box_call_begin(b, &r->in_box);
 	c->state = r;
 	c->cancel = run_cancel;
 	run_send_code(r);

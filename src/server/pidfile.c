@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@
 #include "base/mem.h"
 #include "server/internal.h"
 #include "sys/file.h"
+
+#define PIDFILE_MAX (PATH_MAX + 320)
 
 static char *pidfile_path(const char *home)
 {
@@ -61,11 +64,15 @@ int pidfile_take(const char *home, int *out, struct err *e)
 	return 0;
 }
 
-int pidfile_write(int fd, const char *address, struct err *e)
+/* A path with a newline in it is left out: then it is as if an older server had written it. */
+int pidfile_write(int fd, const char *address, const char *path, struct err *e)
 {
-	char text[320];
-	int n = snprintf(text, sizeof(text), "%d\n%s\n", getpid(), address);
+	char text[PIDFILE_MAX];
+	int n = snprintf(text, sizeof(text), "%d\n%s\n%s\n", getpid(), address,
+			 strchr(path, '\n') ? "" : path);
 
+	if (n >= (int)sizeof(text))
+		return err_errno(e, ENAMETOOLONG, "%s", path);
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)
 		return err_errno(e, errno, "cannot write " SERVER_PID_FILE);
 	return 0;
@@ -85,7 +92,7 @@ int server_find(const char *home, struct server_info *out, struct err *e)
 {
 	auto_free char *path = pidfile_path(home);
 	auto_close int fd = -1;
-	char text[320];
+	char text[PIDFILE_MAX];
 	char *line;
 	ssize_t n;
 	int pid;
@@ -106,6 +113,9 @@ int server_find(const char *home, struct server_info *out, struct err *e)
 	out->pid = pid;
 	snprintf(out->address, sizeof(out->address), "%.*s",
 		 line ? (int)strcspn(line + 1, "\n") : 0, line ? line + 1 : "");
+	line = line ? strchr(line + 1, '\n') : NULL;
+	snprintf(out->path, sizeof(out->path), "%.*s", line ? (int)strcspn(line + 1, "\n") : 0,
+		 line ? line + 1 : "");
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "codec/utf8.h"
 #include "server/api.h"
 #include "server/internal.h"
+#include "server/quota.h"
 
 /* Of a batch, bytes: what is more is not called.  One more of them still fits the connection. */
 #define RPC_BATCH_ANSWERS_MAX (8u << 20)
@@ -39,8 +40,25 @@ const struct api_error *api_find_error(int code)
 
 /* ---- answers ------------------------------------------------------------------------ */
 
+static void rpc_audit(const struct rpc_call *c, enum audit_outcome outcome)
+{
+	const struct audit_entry x = {
+		.who = &c->who,
+		.ns = c->ns[0] ? c->ns : c->who.ns,
+		.method = c->method ? c->method->name : NULL,
+		.sandbox = c->checked ? rpc_string(c->params, "sandbox") : NULL,
+		.outcome = outcome,
+		.code = c->code,
+		.duration_ns = loop_now_ns() - c->started_ns,
+	};
+
+	if (c->method && c->method->audit)
+		audit_write(&c->server->audit, &x);
+}
+
 static void rpc_answered(struct rpc_call *c)
 {
+	rpc_audit(c, c->result ? AUDIT_OK : AUDIT_ERROR);
 	c->answered = true;
 	c->cancel = NULL;
 	if (!c->result)
@@ -76,7 +94,7 @@ void rpc_fail_data(struct rpc_call *c, int code, json_t *data, const char *fmt, 
 	c->code = code;
 	if (!data && legacy)
 		data = json_object();
-	if (data && legacy)
+	if (data && legacy && !json_object_get(data, "code"))
 		json_object_set_new(data, "code", json_integer(legacy));
 	c->data = data;
 	rpc_answered(c);
@@ -97,8 +115,10 @@ void rpc_progress(struct rpc_call *c, const char *what)
 
 void rpc_cancel(struct rpc_call *c)
 {
-	if (c->cancel)
+	if (c->cancel) {
+		rpc_audit(c, AUDIT_CANCELLED);
 		c->cancel(c);
+	}
 	c->cancel = NULL;
 }
 
@@ -143,11 +163,29 @@ static bool rpc_resolve_namespace(struct rpc_call *c)
 	return all || !strcmp(ns, c->who.ns);
 }
 
+/* Return: true, and the call is answered, if the key sends too much. */
+static bool rpc_over_rate(struct rpc_call *c)
+{
+	uint32_t rate = c->who.limits.rate;
+	unsigned wait = quota_take_request(&c->server->quotas, &c->who, c->started_ns);
+
+	if (!wait)
+		return false;
+	c->http = 429;
+	c->retry_after_s = wait;
+	rpc_fail_data(c, RPC_LIMIT,
+		      json_pack("{s:s, s:I, s:i}", "limit", "rate", "max", (json_int_t)rate,
+				"retry_after", (int)wait),
+		      RPC_OVER_RATE, rate, wait);
+	return true;
+}
+
 void rpc_start(struct rpc_call *c, const char *method)
 {
 	const struct api_method *m = api_find_method(method);
 	struct err e = ERR_INIT;
 
+	c->started_ns = loop_now_ns();
 	c->server->count.calls++;
 	if (c->server->stopping) {
 		rpc_fail(c, JSONRPC_INTERNAL, "Internal server error: the server is ending");
@@ -157,10 +195,14 @@ void rpc_start(struct rpc_call *c, const char *method)
 		rpc_fail(c, JSONRPC_NO_METHOD, "Method not found: %s", method);
 		return;
 	}
+	if (!c->who.counted && rpc_over_rate(c))
+		return;
+	c->method = m; /* what comes before is no reason for a line in the audit log */
 	if (schema_check(m->params, c->params, "params", &e)) {
 		rpc_fail(c, JSONRPC_BAD_PARAMS, "Invalid params: %s", err_text(&e));
 		return;
 	}
+	c->checked = true;
 	if (!rpc_resolve_namespace(c)) {
 		c->server->count.denied++;
 		rpc_fail(c, RPC_DENIED, "Access denied: the key is for namespace %s", c->who.ns);
@@ -244,10 +286,11 @@ static void rpc_batch_end(struct rpc_request *q)
 static void rpc_request_done(struct rpc_call *c)
 {
 	struct rpc_request *q = container_of(c, struct rpc_request, call);
-	int status = c->result ? 200 : api_find_error(c->code)->http;
+	int status = c->result ? 200 : c->http ? c->http : api_find_error(c->code)->http;
 	json_t *answer = rpc_request_answer(q);
 
 	if (!q->msg.batch) {
+		q->retry_after_s = c->retry_after_s;
 		rpc_request_end(q, status, rpc_text(answer));
 		return;
 	}

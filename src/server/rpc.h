@@ -19,6 +19,7 @@
 #include "codec/token.h"
 
 struct server;
+struct api_method;
 
 /* JSON-RPC codes of our own; api/openrpc.json has their meaning. */
 enum rpc_code {
@@ -28,14 +29,19 @@ enum rpc_code {
 	RPC_TIMED_OUT = -32004,
 	RPC_LIMIT = -32005,
 	RPC_DENIED = -32006,
+	RPC_FILE_FAILED = -32007,
 };
 
 #define RPC_NAME_SIZE 64u
+#define RPC_PEER_SIZE 64u
 
 /* Who asks. */
 struct principal {
 	char ns[RPC_NAME_SIZE]; /* the only namespace, or "*" */
 	char key[TOKEN_ID_SIZE]; /* the id of the key, "" = none was needed */
+	struct token_limits limits;
+	char peer[RPC_PEER_SIZE]; /* "127.0.0.1:4711", "unix" */
+	bool counted; /* the request was taken off the key's rate already */
 };
 
 struct rpc_call {
@@ -43,6 +49,9 @@ struct rpc_call {
 	struct principal who;
 	json_t *params; /* checked against the schema; NULL = none; borrowed */
 	char ns[RPC_NAME_SIZE]; /* the namespace asked for: a name, or "*" */
+	const struct api_method *method; /* NULL = there is none, or it did not begin */
+	bool checked; /* the parameters are as the schema says */
+	uint64_t started_ns;
 	void (*cancel)(struct rpc_call *c); /* set by the handler */
 	void *state; /* the handler's */
 	/* What is being done, for whoever waits; may be NULL. The handler uses rpc_progress(). */
@@ -52,10 +61,15 @@ struct rpc_call {
 	void (*done)(struct rpc_call *c);
 	json_t *result; /* owned; NULL = an error */
 	int code;
+	int http; /* the status, where it is not the code's own; 0 = it is */
+	unsigned retry_after_s; /* with status 429 */
 	char message[1100];
 	json_t *data; /* owned; may be NULL */
 	bool answered;
 };
+
+/* What a client reads who sends more than its key may: limit, seconds to wait. */
+#define RPC_OVER_RATE "this key may send %u requests a second: wait %u s"
 
 /* Calls @method; c->done comes, perhaps before this returns. */
 void rpc_start(struct rpc_call *c, const char *method);
@@ -68,7 +82,7 @@ void rpc_call_fini(struct rpc_call *c);
 
 /* Answers; @result is taken over, NULL means that memory is out. */
 void rpc_reply(struct rpc_call *c, json_t *result);
-/* @data is taken over and may be NULL. */
+/* @data is taken over and may be NULL; its "code" is the one of @code if it has none. */
 void rpc_fail_data(struct rpc_call *c, int code, json_t *data, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 #define rpc_fail(c, code, ...) rpc_fail_data(c, code, NULL, __VA_ARGS__)
@@ -93,6 +107,7 @@ struct rpc_request {
 	struct buf answers; /* of a batch, as text */
 	size_t next;
 	bool looping, active, failed; /* failed: memory was out for an answer of the batch */
+	unsigned retry_after_s; /* for the header of that name; 0 = none */
 	/* Called once: HTTP status and body; @body NULL: nothing to say. It is malloc'ed. */
 	void (*done)(struct rpc_request *q, int status, char *body);
 };

@@ -355,6 +355,8 @@ static void server_init(struct server *s, const struct server_options *opt)
 	list_init(&s->boxes);
 	list_init(&s->corpses);
 	mcp_sessions_init(s);
+	quotas_init(&s->quotas);
+	s->audit = (struct audit)AUDIT_INIT;
 	loop_timer_init(&s->bury_timer, server_bury_now);
 	loop_timer_init(&s->stop_timer, server_stop_timeout);
 	loop_watch_init(&s->signal_watch, server_signal);
@@ -459,6 +461,20 @@ static int server_start_stdio(struct server *s, struct err *e)
 	return mcp_stdio_create(s, &s->stdio, e);
 }
 
+static int server_open_audit(struct server *s, struct err *e)
+{
+	const char *path = s->opt->audit_log;
+	auto_free char *made = NULL;
+
+	if (path && !strcmp(path, "none"))
+		return 0;
+	if (!path && asprintf(&made, "%s/" SERVER_AUDIT_FILE, s->opt->home) < 0) {
+		made = NULL;
+		return err_errno(e, ENOMEM, SERVER_AUDIT_FILE);
+	}
+	return audit_open(&s->audit, path ? path : made, e);
+}
+
 static int server_start(struct server *s, struct err *e)
 {
 	const struct server_options *opt = s->opt;
@@ -470,6 +486,8 @@ static int server_start(struct server *s, struct err *e)
 		return rc;
 	images_init(&s->images, s->loop, opt->home, opt->jail);
 	server_limits(s);
+	if ((rc = server_open_audit(s, e)))
+		return rc;
 	if (opt->tls_cert)
 		rc = tls_context_create(opt->tls_cert, opt->tls_key, &s->tls, e);
 	if (!rc)
@@ -480,7 +498,7 @@ static int server_start(struct server *s, struct err *e)
 	if (rc < 0 || (rc = server_listen_unix(s, e)) ||
 	    (!opt->dev && (rc = server_key_load(opt->home, opt->key_file, true, opt->reset_key,
 						&s->secret, e))) ||
-	    (rc = pidfile_write(s->pid_fd, s->address, e)))
+	    (rc = pidfile_write(s->pid_fd, s->address, s->path, e)))
 		return rc;
 	box_adopt_all(s, NULL);
 	log_info("event=start address=%s path=%s dev=%d jail=%s sandboxes=%u", s->address, s->path,
@@ -516,6 +534,8 @@ static void server_fini(struct server *s)
 		explicit_bzero(s->secret, strlen(s->secret));
 	free(s->secret);
 	revoked_fini(&s->revoked);
+	quotas_fini(&s->quotas);
+	audit_close(&s->audit);
 	free(s->path);
 	pidfile_release(s->opt->home, &s->pid_fd);
 }

@@ -4,16 +4,19 @@
 
 /* The HTTP server, as `msb server` sees it; docs/server.md describes it for users. */
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "codec/token.h"
 
 #define SERVER_PORT 5555u
 #define SERVER_KEY_FILE "server.key"
 #define SERVER_PID_FILE "server.pid"
 #define SERVER_REVOKED_FILE "server.revoked"
 #define SERVER_LOG_FILE "server.log"
+#define SERVER_AUDIT_FILE "server.audit.log"
 
 struct server_options {
 	const char *home; /* MICROSANDBOX_HOME */
@@ -30,6 +33,7 @@ struct server_options {
 	bool stdio; /* serve one client of MCP on standard input and output, and nobody else */
 	const char *ns; /* with stdio: the namespace of its sandboxes */
 	const char *jail; /* "full" or "reduced", of every process of its sandboxes */
+	const char *audit_log; /* "none" = none; NULL = <home>/server.audit.log */
 	int ready_fd; /* gets a line "ready <address>\n" when requests are taken; -1 = none */
 };
 
@@ -41,6 +45,7 @@ int server_run(const struct server_options *opt, struct err *e);
 struct server_info {
 	int pid;
 	char address[256]; /* "http://127.0.0.1:5555" */
+	char path[PATH_MAX]; /* where it keeps namespaces; "" = not known */
 };
 
 /* Return: 0; -ESRCH if no server runs for @home (what a dead one left is ignored). */
@@ -67,8 +72,8 @@ struct server_key {
 };
 
 /* Makes an API key that is valid for @seconds. @ns: "*" = all namespaces. */
-int server_key_make(const char *secret, const char *ns, int64_t seconds, struct server_key *out,
-		    struct err *e);
+int server_key_make(const char *secret, const char *ns, int64_t seconds,
+		    const struct token_limits *limits, struct server_key *out, struct err *e);
 
 /* Makes one key useless, now and for later servers. @id: as server_key_make() gave it. */
 int server_key_revoke(const char *home, const char *id, struct err *e);

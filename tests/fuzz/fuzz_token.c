@@ -25,6 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(!token_make(secret, 32, &c, &key));
 		assert(!token_check(secret, 32, key, 1000, &again));
 		assert(!strcmp(c.ns, again.ns) && c.expires == again.expires);
+		assert(!memcmp(&c.limits, &again.limits, sizeof(c.limits)));
 		free(key);
 	}
 	free(text);

@@ -525,7 +525,7 @@ static void every_error_code_is_described(void **state)
 	static const int codes[] = { JSONRPC_PARSE,      JSONRPC_INVALID,  JSONRPC_NO_METHOD,
 				     JSONRPC_BAD_PARAMS, JSONRPC_INTERNAL, RPC_NOT_FOUND,
 				     RPC_SANDBOX_FAILED, RPC_NOT_RUN,      RPC_TIMED_OUT,
-				     RPC_LIMIT,          RPC_DENIED };
+				     RPC_LIMIT,          RPC_DENIED,       RPC_FILE_FAILED };
 	json_t *j = json_loads(api_document, JSON_REJECT_DUPLICATES, NULL);
 	size_t rows = 0;
 

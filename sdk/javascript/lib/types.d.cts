@@ -29,6 +29,13 @@ export interface SandboxInfo {
   readonly isolation?: string | undefined;
   /** RFC 3339 */
   readonly startedAt: string;
+  /** MiB */
+  readonly memory?: number | undefined;
+  readonly cpus?: number | undefined;
+  /** what its network reaches: none, public or any */
+  readonly scope?: string | undefined;
+  /** seconds without use after which it is stopped; null: never */
+  readonly idleTimeout?: number | undefined;
 }
 
 export interface SandboxMetrics {
@@ -41,6 +48,23 @@ export interface SandboxMetrics {
   readonly memoryUsage?: number | undefined;
   /** bytes of the writable disk */
   readonly diskUsage?: number | undefined;
+}
+
+export interface FileInfo {
+  /** the last part of the path; bytes that are no UTF-8 are U+FFFD */
+  readonly name: string;
+  readonly path: string;
+  readonly type: string;
+  /** permission bits */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** bytes */
+  readonly size: number;
+  /** seconds since 1970 */
+  readonly mtime: number;
+  /** only of a symlink that was asked for itself: where it points */
+  readonly target?: string | undefined;
 }
 
 export interface ReplResult {
@@ -73,4 +97,11 @@ export interface CommandResult {
   /** true: it printed more than is kept of a call */
   readonly truncated?: boolean | undefined;
   readonly durationMs?: number | undefined;
+}
+
+export interface FileContent {
+  readonly content: string;
+  readonly encoding: string;
+  /** bytes of the whole file */
+  readonly size: number;
 }

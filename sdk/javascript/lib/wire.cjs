@@ -5,10 +5,21 @@
 const methods = Object.freeze({
   START: 'sandbox.start',
   STOP: 'sandbox.stop',
+  RESTART: 'sandbox.restart',
+  GET: 'sandbox.get',
+  KEEP_ALIVE: 'sandbox.keep_alive',
+  LOGS: 'sandbox.logs',
   LIST: 'sandbox.list',
   METRICS_GET: 'sandbox.metrics.get',
   REPL_RUN: 'sandbox.repl.run',
   COMMAND_RUN: 'sandbox.command.run',
+  FS_READ: 'sandbox.fs.read',
+  FS_WRITE: 'sandbox.fs.write',
+  FS_LIST: 'sandbox.fs.list',
+  FS_STAT: 'sandbox.fs.stat',
+  FS_MKDIR: 'sandbox.fs.mkdir',
+  FS_REMOVE: 'sandbox.fs.remove',
+  FS_RENAME: 'sandbox.fs.rename',
 });
 
 // JSON-RPC codes and their names in the schema.
@@ -24,6 +35,7 @@ const errors = Object.freeze({
   '-32004': 'TimedOut',
   '-32005': 'Limit',
   '-32006': 'Denied',
+  '-32007': 'FileFailed',
 });
 
 // Members of the answers: [name on the wire, name here, type, may it be absent ('empty': it is
@@ -47,6 +59,10 @@ const types = Object.freeze({
     ['engine', 'engine', 'string', true],
     ['isolation', 'isolation', 'string', true],
     ['started_at', 'startedAt', 'string', false],
+    ['memory', 'memory', 'integer', true],
+    ['cpus', 'cpus', 'integer', true],
+    ['scope', 'scope', 'string', true],
+    ['idle_timeout', 'idleTimeout', 'number', true],
   ],
   SandboxMetrics: [
     ['name', 'name', 'string', false],
@@ -55,6 +71,17 @@ const types = Object.freeze({
     ['cpu_usage', 'cpuUsage', 'number', true],
     ['memory_usage', 'memoryUsage', 'integer', true],
     ['disk_usage', 'diskUsage', 'integer', true],
+  ],
+  FileInfo: [
+    ['name', 'name', 'string', false],
+    ['path', 'path', 'string', false],
+    ['type', 'type', 'string', false],
+    ['mode', 'mode', 'integer', false],
+    ['uid', 'uid', 'integer', false],
+    ['gid', 'gid', 'integer', false],
+    ['size', 'size', 'integer', false],
+    ['mtime', 'mtime', 'number', false],
+    ['target', 'target', 'string', true],
   ],
   ReplResult: [
     ['status', 'status', 'string', false],
@@ -75,6 +102,11 @@ const types = Object.freeze({
     ['output', 'output', ['Line'], false],
     ['truncated', 'truncated', 'boolean', true],
     ['duration_ms', 'durationMs', 'number', true],
+  ],
+  FileContent: [
+    ['content', 'content', 'string', false],
+    ['encoding', 'encoding', 'string', false],
+    ['size', 'size', 'integer', false],
   ],
 });
 

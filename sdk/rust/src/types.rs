@@ -1,16 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // Made from api/openrpc.json by tools/gen-sdk-types: change the schema, not this file.
 
+#![allow(dead_code)] // the schema has more than the crate uses
+
 use crate::{wire, SandboxError};
 use serde_json::Value;
 
 pub(crate) mod method {
     pub const START: &str = "sandbox.start";
     pub const STOP: &str = "sandbox.stop";
+    pub const RESTART: &str = "sandbox.restart";
+    pub const GET: &str = "sandbox.get";
+    pub const KEEP_ALIVE: &str = "sandbox.keep_alive";
+    pub const LOGS: &str = "sandbox.logs";
     pub const LIST: &str = "sandbox.list";
     pub const METRICS_GET: &str = "sandbox.metrics.get";
     pub const REPL_RUN: &str = "sandbox.repl.run";
     pub const COMMAND_RUN: &str = "sandbox.command.run";
+    pub const FS_READ: &str = "sandbox.fs.read";
+    pub const FS_WRITE: &str = "sandbox.fs.write";
+    pub const FS_LIST: &str = "sandbox.fs.list";
+    pub const FS_STAT: &str = "sandbox.fs.stat";
+    pub const FS_MKDIR: &str = "sandbox.fs.mkdir";
+    pub const FS_REMOVE: &str = "sandbox.fs.remove";
+    pub const FS_RENAME: &str = "sandbox.fs.rename";
 }
 
 /// The JSON-RPC codes of the server's errors.
@@ -26,6 +39,7 @@ pub mod code {
     pub const TIMED_OUT: i64 = -32004;
     pub const LIMIT: i64 = -32005;
     pub const DENIED: i64 = -32006;
+    pub const FILE_FAILED: i64 = -32007;
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +96,13 @@ pub struct SandboxInfo {
     pub isolation: Option<String>,
     /// RFC 3339
     pub started_at: String,
+    /// MiB
+    pub memory: Option<i64>,
+    pub cpus: Option<i64>,
+    /// what its network reaches: none, public or any
+    pub scope: Option<String>,
+    /// seconds without use after which it is stopped; null: never
+    pub idle_timeout: Option<f64>,
 }
 
 impl SandboxInfo {
@@ -94,6 +115,10 @@ impl SandboxInfo {
             engine: wire::optional(o, "engine", wire::string)?,
             isolation: wire::optional(o, "isolation", wire::string)?,
             started_at: wire::required(o, "started_at", wire::string)?,
+            memory: wire::optional(o, "memory", wire::integer)?,
+            cpus: wire::optional(o, "cpus", wire::integer)?,
+            scope: wire::optional(o, "scope", wire::string)?,
+            idle_timeout: wire::optional(o, "idle_timeout", wire::number)?,
         })
     }
 }
@@ -121,6 +146,41 @@ impl SandboxMetrics {
             cpu_usage: wire::optional(o, "cpu_usage", wire::number)?,
             memory_usage: wire::optional(o, "memory_usage", wire::integer)?,
             disk_usage: wire::optional(o, "disk_usage", wire::integer)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FileInfo {
+    /// the last part of the path; bytes that are no UTF-8 are U+FFFD
+    pub name: String,
+    pub path: String,
+    pub r#type: String,
+    /// permission bits
+    pub mode: i64,
+    pub uid: i64,
+    pub gid: i64,
+    /// bytes
+    pub size: i64,
+    /// seconds since 1970
+    pub mtime: f64,
+    /// only of a symlink that was asked for itself: where it points
+    pub target: Option<String>,
+}
+
+impl FileInfo {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            name: wire::required(o, "name", wire::string)?,
+            path: wire::required(o, "path", wire::string)?,
+            r#type: wire::required(o, "type", wire::string)?,
+            mode: wire::required(o, "mode", wire::integer)?,
+            uid: wire::required(o, "uid", wire::integer)?,
+            gid: wire::required(o, "gid", wire::integer)?,
+            size: wire::required(o, "size", wire::integer)?,
+            mtime: wire::required(o, "mtime", wire::number)?,
+            target: wire::optional(o, "target", wire::string)?,
         })
     }
 }
@@ -187,6 +247,25 @@ impl CommandResult {
             output: wire::objects(o, "output", Line::from_wire)?,
             truncated: wire::optional(o, "truncated", wire::boolean)?,
             duration_ms: wire::optional(o, "duration_ms", wire::number)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FileContent {
+    pub content: String,
+    pub encoding: String,
+    /// bytes of the whole file
+    pub size: i64,
+}
+
+impl FileContent {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            content: wire::required(o, "content", wire::string)?,
+            encoding: wire::required(o, "encoding", wire::string)?,
+            size: wire::required(o, "size", wire::integer)?,
         })
     }
 }

@@ -9,10 +9,21 @@ from .errors import InvalidResponseError
 
 START = "sandbox.start"
 STOP = "sandbox.stop"
+RESTART = "sandbox.restart"
+GET = "sandbox.get"
+KEEP_ALIVE = "sandbox.keep_alive"
+LOGS = "sandbox.logs"
 LIST = "sandbox.list"
 METRICS_GET = "sandbox.metrics.get"
 REPL_RUN = "sandbox.repl.run"
 COMMAND_RUN = "sandbox.command.run"
+FS_READ = "sandbox.fs.read"
+FS_WRITE = "sandbox.fs.write"
+FS_LIST = "sandbox.fs.list"
+FS_STAT = "sandbox.fs.stat"
+FS_MKDIR = "sandbox.fs.mkdir"
+FS_REMOVE = "sandbox.fs.remove"
+FS_RENAME = "sandbox.fs.rename"
 
 # JSON-RPC codes and their names in the schema.
 ERRORS = {
@@ -27,6 +38,7 @@ ERRORS = {
     -32004: "TimedOut",
     -32005: "Limit",
     -32006: "Denied",
+    -32007: "FileFailed",
 }
 
 
@@ -97,6 +109,13 @@ class SandboxInfo:
     isolation: Optional[str]
     #: RFC 3339
     started_at: str
+    #: MiB
+    memory: Optional[int]
+    cpus: Optional[int]
+    #: what its network reaches: none, public or any
+    scope: Optional[str]
+    #: seconds without use after which it is stopped; null: never
+    idle_timeout: Optional[float]
 
     @classmethod
     def from_wire(cls, o: Any) -> SandboxInfo:
@@ -108,6 +127,10 @@ class SandboxInfo:
             engine=_optional(o, "engine", str),
             isolation=_optional(o, "isolation", str),
             started_at=_required(o, "started_at", str),
+            memory=_optional(o, "memory", int),
+            cpus=_optional(o, "cpus", int),
+            scope=_optional(o, "scope", str),
+            idle_timeout=_optional(o, "idle_timeout", float),
         )
 
 
@@ -132,6 +155,38 @@ class SandboxMetrics:
             cpu_usage=_optional(o, "cpu_usage", float),
             memory_usage=_optional(o, "memory_usage", int),
             disk_usage=_optional(o, "disk_usage", int),
+        )
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    #: the last part of the path; bytes that are no UTF-8 are U+FFFD
+    name: str
+    path: str
+    type: str
+    #: permission bits
+    mode: int
+    uid: int
+    gid: int
+    #: bytes
+    size: int
+    #: seconds since 1970
+    mtime: float
+    #: only of a symlink that was asked for itself: where it points
+    target: Optional[str]
+
+    @classmethod
+    def from_wire(cls, o: Any) -> FileInfo:
+        return cls(
+            name=_required(o, "name", str),
+            path=_required(o, "path", str),
+            type=_required(o, "type", str),
+            mode=_required(o, "mode", int),
+            uid=_required(o, "uid", int),
+            gid=_required(o, "gid", int),
+            size=_required(o, "size", int),
+            mtime=_required(o, "mtime", float),
+            target=_optional(o, "target", str),
         )
 
 
@@ -192,4 +247,20 @@ class CommandResult:
             output=tuple(Line.from_wire(x) for x in _required(o, "output", list)),
             truncated=_optional(o, "truncated", bool),
             duration_ms=_optional(o, "duration_ms", float),
+        )
+
+
+@dataclass(frozen=True)
+class FileContent:
+    content: str
+    encoding: str
+    #: bytes of the whole file
+    size: int
+
+    @classmethod
+    def from_wire(cls, o: Any) -> FileContent:
+        return cls(
+            content=_required(o, "content", str),
+            encoding=_required(o, "encoding", str),
+            size=_required(o, "size", int),
         )

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the server knows about a sandbox besides its supervisor: server.json in the
+ * sandbox's directory, from which a later server learns it, and SandboxInfo of the API.
+ *
+ * server.json holds the environment, which may have secrets in it: it is the user's alone.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "server/box.h"
+#include "sys/file.h"
+#include "sys/parts.h"
+
+#define BOX_MEMORY_MIB 512
+#define BOX_DISK_BYTES (4ull << 30)
+#define BOX_BOOT_TIMEOUT_S 120u
+#define BOX_META_MAX (4u << 20)
+#define BOX_SECONDS_MAX 1e9 /* some clients send absurd numbers and mean "long" */
+
+char *box_parent(const struct box *b)
+{
+	char *p;
+
+	return asprintf(&p, "%s/%s/menv", b->server->path, b->ns) < 0 ? NULL : p;
+}
+
+/* ---- how it is started ------------------------------------------------------------------- */
+
+uint64_t box_config_memory(json_t *config)
+{
+	double mib = BOX_MEMORY_MIB;
+
+	rpc_number(config, "memory", &mib);
+	return (uint64_t)mib;
+}
+
+uint64_t box_config_idle(json_t *config)
+{
+	double s = 0;
+
+	rpc_number(config, "idle_timeout", &s);
+	if (!(s > 0)) /* also what is no number */
+		return 0;
+	return s > BOX_SECONDS_MAX ? (uint64_t)BOX_SECONDS_MAX * 1000 : (uint64_t)ceil(s * 1000);
+}
+
+static int box_strdup(char **to, const char *s, struct err *e)
+{
+	*to = strdup(s);
+	return *to ? 0 : err_errno(e, ENOMEM, "sandbox configuration");
+}
+
+int box_make_config(struct box *b, struct err *e)
+{
+	const char *scope = rpc_string(b->config, "scope");
+	struct sandbox_config *cfg = &b->cfg;
+	double cpus = 1;
+	int rc;
+
+	rpc_number(b->config, "cpus", &cpus);
+	cfg->cpus = (unsigned)cpus;
+	cfg->memory_bytes = b->memory_mib << 20;
+	cfg->disk_bytes = BOX_DISK_BYTES;
+	cfg->boot_timeout_s = BOX_BOOT_TIMEOUT_S;
+	if ((rc = box_strdup(&cfg->name, b->name, e)) ||
+	    (rc = box_strdup(&cfg->image, rpc_string(b->config, "image"), e)) ||
+	    (rc = box_strdup(&cfg->engine, "auto", e)) ||
+	    (rc = box_strdup(&cfg->scope, scope ? scope : "public", e)) ||
+	    (rc = box_strdup(&cfg->jail, b->server->opt->jail, e)) ||
+	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
+	    (rc = parts_path("vmlinux", &cfg->kernel, e)))
+		return rc;
+	return 0;
+}
+
+/* ---- what is noted about it ---------------------------------------------------------------- */
+
+/* Builds b->env out of the meta data. */
+static int box_set_env(struct box *b, struct err *e)
+{
+	json_t *env = json_object_get(b->meta, "env"), *v;
+	int rc = 0;
+	size_t i;
+
+	json_array_foreach(env, i, v) if (!rc) rc =
+		frame_list_add(&b->env_bytes, &b->env, json_string_value(v), json_string_length(v));
+	if (rc || b->env.len > FRAME_BODY_MAX / 2)
+		return err_set(e, E2BIG, "the environment is too long (limit %u bytes)",
+			       FRAME_BODY_MAX / 2);
+	frame_list_end(&b->env_bytes, &b->env);
+	return 0;
+}
+
+static json_t *box_env(const struct box *b, const struct image *image)
+{
+	json_t *env = json_array(), *envs = json_object_get(b->config, "envs"), *v;
+	size_t i;
+
+	for (char *const *p = image->config.env; p && *p; p++)
+		json_array_append_new(env, json_string(*p));
+	json_array_foreach(envs, i, v) json_array_append(env, v);
+	return env;
+}
+
+int box_make_meta(struct box *b, const struct image *image, struct err *e)
+{
+	const char *workdir = rpc_string(b->config, "workdir");
+	time_t t = time(NULL);
+	char now[32];
+	struct tm tm;
+	int rc;
+
+	strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+	if (!workdir)
+		workdir = image->config.workdir;
+	b->meta =
+		json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:i, s:s, s:O}", "image",
+			  b->cfg.image, "env", box_env(b, image), "workdir", workdir ? workdir : "",
+			  "user", image->config.user ? image->config.user : "", "started_at", now,
+			  "key", b->key, "memory", (json_int_t)b->memory_mib, "cpus",
+			  (int)b->cfg.cpus, "scope", b->cfg.scope, "config", b->config);
+	if (!b->meta)
+		return err_set(e, EINVAL, "the image's configuration is not valid UTF-8");
+	rc = box_strdup(&b->cfg.image_path, image->rootfs, e);
+	return rc ? rc : box_set_env(b, e);
+}
+
+int box_write_meta(const struct box *b, int dirfd, struct err *e)
+{
+	auto_free char *text = NULL;
+
+	if (b->idle_ms)
+		json_object_set_new(b->meta, "idle_timeout", json_real((double)b->idle_ms / 1000));
+	else
+		json_object_del(b->meta, "idle_timeout");
+	text = json_dumps(b->meta, JSON_INDENT(1));
+	if (!text)
+		return err_errno(e, ENOMEM, BOX_META_FILE);
+	return file_write_at(dirfd, BOX_META_FILE, text, strlen(text), 0600, false, e);
+}
+
+int box_save_meta(struct box *b, struct err *e)
+{
+	auto_free char *parent = box_parent(b);
+	auto_free char *dir = NULL;
+	auto_close int fd = -1;
+
+	if (!parent || asprintf(&dir, "%s/%s", parent, b->name) < 0) {
+		dir = NULL;
+		return err_errno(e, ENOMEM, BOX_META_FILE);
+	}
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, errno, "cannot open %s", dir);
+	return box_write_meta(b, fd, e);
+}
+
+/* What an earlier server wrote; older ones wrote less. */
+int box_read_meta(struct box *b, int dirfd, struct err *e)
+{
+	auto_free char *text = NULL;
+	json_t *config;
+	json_error_t je;
+	double mib = 0;
+	size_t len;
+	int rc;
+
+	rc = file_read_at(dirfd, BOX_META_FILE, BOX_META_MAX, &text, &len, e);
+	if (rc)
+		return rc;
+	b->meta = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+	if (!b->meta)
+		return err_set(e, EINVAL, BOX_META_FILE ":%d: %s", je.line, je.text);
+	snprintf(b->key, sizeof(b->key), "%s", box_meta(b, "key"));
+	if (rpc_number(b->meta, "memory", &mib) && mib > 0 && mib < 1e9)
+		b->memory_mib = (uint64_t)mib;
+	b->idle_ms = box_config_idle(b->meta);
+	config = json_object_get(b->meta, "config");
+	if (rpc_string(config, "image"))
+		b->config = json_incref(config);
+	return box_set_env(b, e);
+}
+
+/* ---- what others are told --------------------------------------------------------------------- */
+
+json_t *box_info(const struct box *b)
+{
+	static const char *const states[] = {
+		[BOX_PREPARING] = "preparing",
+		[BOX_BOOTING] = "booting",
+		[BOX_READY] = "running",
+		[BOX_STOPPING] = "stopping",
+	};
+	const char *image = rpc_string(b->meta ? b->meta : b->config, "image");
+	const char *scope = b->cfg.scope ? b->cfg.scope : rpc_string(b->meta, "scope");
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s}", "name", b->name, "namespace",
+			      b->ns, "image", image ? image : "", "state", states[b->state],
+			      "engine", b->engine[0] ? b->engine : NULL, "isolation",
+			      b->isolation[0] ? b->isolation : NULL, "started_at",
+			      box_meta(b, "started_at"));
+	double cpus = b->cfg.cpus;
+
+	if (!o)
+		return NULL;
+	if (!cpus)
+		rpc_number(b->meta, "cpus", &cpus);
+	json_object_set_new(o, "memory",
+			    b->memory_mib ? json_integer((json_int_t)b->memory_mib) : json_null());
+	json_object_set_new(o, "cpus", cpus ? json_integer((json_int_t)cpus) : json_null());
+	json_object_set_new(o, "scope", scope ? json_string(scope) : json_null());
+	json_object_set_new(o, "idle_timeout",
+			    b->idle_ms ? json_real((double)b->idle_ms / 1000) : json_null());
+	return o;
+}
