@@ -10,8 +10,11 @@ int base64_encode(struct buf *b, const void *bytes, size_t n)
 {
 	const uint8_t *p = bytes;
 	uint8_t *to;
-	int rc = n > SIZE_MAX / 2 ? -ENOBUFS : buf_reserve(b, BASE64_LEN(n), &to);
+	int rc;
 
+	if (!n)
+		return 0;
+	rc = n > SIZE_MAX / 2 ? -ENOBUFS : buf_reserve(b, BASE64_LEN(n), &to);
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < n; i += 3, to += 4) {
