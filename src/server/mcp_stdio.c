@@ -333,7 +333,7 @@ static int mcp_stdio_open_output(struct mcp_stdio *io, struct err *e)
 int mcp_stdio_create(struct server *s, struct mcp_stdio **out, struct err *e)
 {
 	struct mcp_stdio *io = calloc(1, sizeof(*io));
-	struct principal who = { .key = "" };
+	struct principal who = { .key = "", .peer = "stdio" };
 	int rc;
 
 	if (!io)
