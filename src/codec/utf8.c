@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/utf8.h"
 
+#include <string.h>
+
 /* RFC 3629 §4: what the second byte may be, after a first one that asks for more. */
 static unsigned utf8_expect(uint8_t c, uint8_t *low, uint8_t *high)
 {
@@ -68,4 +70,55 @@ int utf8_clean(struct buf *b, const void *bytes, size_t n)
 		from = i;
 	}
 	return i > from ? buf_append(b, p + from, i - from) : 0;
+}
+
+bool utf8_is_partial(const uint8_t *p, size_t n)
+{
+	uint8_t low, high;
+
+	if (!n || utf8_expect(p[0], &low, &high) <= n)
+		return false;
+	for (size_t i = 1; i < n; i++) {
+		if (p[i] < low || p[i] > high)
+			return false;
+		low = 0x80;
+		high = 0xbf;
+	}
+	return true;
+}
+
+size_t utf8_prefix(const uint8_t *p, size_t n, bool *partial)
+{
+	unsigned len, bad;
+	size_t i = 0;
+
+	while ((len = utf8_next(p + i, n - i, &bad)))
+		i += len;
+	*partial = utf8_is_partial(p + i, n - i);
+	return i;
+}
+
+bool utf8_check_add(struct utf8_check *c, const uint8_t *p, size_t n)
+{
+	bool partial;
+	unsigned bad;
+	size_t len;
+
+	for (; c->n && n; p++, n--) {
+		c->held[c->n++] = *p;
+		if (utf8_next(c->held, c->n, &bad))
+			c->n = 0;
+		else if (!utf8_is_partial(c->held, c->n))
+			return false;
+	}
+	if (!n)
+		return true;
+	len = utf8_prefix(p, n, &partial);
+	if (len == n)
+		return true;
+	if (!partial)
+		return false;
+	c->n = (unsigned)(n - len);
+	memcpy(c->held, p + len, n - len);
+	return true;
 }
