@@ -25,6 +25,10 @@ extern const struct api_method api_methods[]; /* ended by name NULL */
 extern const struct api_error api_errors[]; /* ended by code 0 */
 extern const char api_document[]; /* api/openrpc.json */
 
+/* Bodies of requests that are no JSON-RPC. */
+extern const struct schema *const api_exec_request, *const api_exec_socket_request;
+extern const struct schema *const api_repl_request;
+
 /* Methods as tools of MCP. */
 struct api_tool {
 	const char *name, *method;

@@ -357,6 +357,36 @@ const char *http_header(const struct http_request *q, const char *name)
 	return NULL;
 }
 
+static bool http_list_has(const char *list, const char *token)
+{
+	size_t len = strlen(token);
+
+	for (const char *p = list; *p; p += *p == ',') {
+		size_t n;
+
+		p += strspn(p, " \t");
+		n = strcspn(p, ",");
+		p += n;
+		while (n && (p[-1] == ' ' || p[-1] == '\t')) {
+			p--;
+			n--;
+		}
+		if (n == len && !strncasecmp(p - n, token, n))
+			return true;
+		p += strspn(p, " \t");
+	}
+	return false;
+}
+
+bool http_header_has(const struct http_request *q, const char *name, const char *token)
+{
+	for (unsigned i = 0; i < q->n_headers; i++)
+		if (!strcasecmp(q->headers[i].name, name) &&
+		    http_list_has(q->headers[i].value, token))
+			return true;
+	return false;
+}
+
 const char *http_status_text(int status)
 {
 	switch (status) {

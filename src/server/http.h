@@ -103,6 +103,9 @@ bool http_reader_busy(const struct http_reader *r);
 /* The value of a header, or NULL; @name in lower case. */
 const char *http_header(const struct http_request *q, const char *name);
 
+/* Does a header that is a list (RFC 9110 §5.6.1) have @token, in any case? */
+bool http_header_has(const struct http_request *q, const char *name, const char *token);
+
 /* The reason phrase of a status. */
 const char *http_status_text(int status);
 

@@ -22,16 +22,19 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "codec/token.h"
+#include "codec/utf8.h"
 #include "server/api.h"
-#include "server/conn.h"
+#include "server/http_api.h"
 #include "server/mcp.h"
 #include "server/prometheus.h"
+#include "server/sandbox_path.h"
 
 struct route {
-	const char *path;
+	const char *path; /* "*" in it is the name of a sandbox */
 	uint8_t method; /* of llhttp; GET also means HEAD */
 	bool open; /* needs no key */
-	void (*run)(struct conn *c, const struct route *r);
+	bool streamed; /* takes its body as it comes */
+	void (*run)(struct conn *c, const char *rpc_method);
 	const char *rpc_method; /* the only one of this path; NULL = any */
 };
 
@@ -66,10 +69,15 @@ void http_api_reply(struct conn *c, int status, const char *type, const void *bo
 	conn_reply(c, status, type, http_api_headers(c, headers, sizeof(headers)), body, len, false);
 }
 
+/* Is there a body that has not come? Then the connection is of no more use. */
+static bool api_unread(const struct conn *c)
+{
+	return c->reader.request.has_body && !c->body_done;
+}
+
 /* An error outside of JSON-RPC: {"error": text, "code": number or null}. */
 static void api_error(struct conn *c, int status, int code, const char *more, const char *text)
 {
-	const struct http_request *q = &c->reader.request;
 	char body[512], number[16] = "null", headers[1024];
 	int n;
 
@@ -78,8 +86,31 @@ static void api_error(struct conn *c, int status, int code, const char *more, co
 	n = snprintf(body, sizeof(body), "{\"error\":\"%s\",\"code\":%s}", text, number);
 	http_api_headers(c, headers, sizeof(headers));
 	snprintf(headers + strlen(headers), sizeof(headers) - strlen(headers), "%s", more);
-	/* Its body is not read: then the connection is of no more use. */
-	conn_reply(c, status, "application/json", headers, body, (size_t)n, q->has_body);
+	conn_reply(c, status, "application/json", headers, body, (size_t)n, api_unread(c));
+}
+
+void http_api_fail(struct conn *c, int status, int code, json_t *more, const char *text)
+{
+	json_t *o = more ? more : json_object();
+	struct buf clean = BUF_INIT;
+	char headers[400];
+	char *body = NULL;
+
+	if (!utf8_clean(&clean, text, strlen(text)) && o)
+		json_object_set_new(o, "error",
+				    json_stringn((const char *)buf_data(&clean), buf_len(&clean)));
+	json_object_set_new(o, "code", code ? json_integer(code) : json_null());
+	body = json_dumps(o, JSON_COMPACT);
+	http_api_headers(c, headers, sizeof(headers));
+	if (status == 503)
+		snprintf(headers + strlen(headers), sizeof(headers) - strlen(headers),
+			 "Retry-After: 1\r\n");
+	c->server->count.failed_calls++;
+	conn_reply(c, status, "application/json", headers, body ? body : "{}",
+		   body ? strlen(body) : 2, api_unread(c));
+	free(body);
+	json_decref(o);
+	buf_fini(&clean);
 }
 
 /* ---- who asks ------------------------------------------------------------------------------ */
@@ -118,7 +149,7 @@ static void api_peer(struct conn *c, char *to, size_t size)
 		snprintf(to, size, "unix");
 }
 
-static bool api_authorized(struct conn *c, struct principal *who)
+bool http_api_who(struct conn *c, struct principal *who)
 {
 	const struct http_request *q = &c->reader.request;
 	static const char ask[] = "WWW-Authenticate: Bearer\r\n";
@@ -252,7 +283,7 @@ static void api_rpc_done(struct rpc_request *q, int status, char *body)
 	server_bury(r->server, &r->corpse, api_request_free);
 }
 
-static void api_run_rpc(struct conn *c, const struct route *route)
+static void api_run_rpc(struct conn *c, const char *rpc_method)
 {
 	struct buf *body = &c->reader.request.body;
 	struct api_request *r = calloc(1, sizeof(*r));
@@ -262,14 +293,14 @@ static void api_run_rpc(struct conn *c, const struct route *route)
 		api_error(c, 503, 5003, "", "the server is out of memory: try again later");
 		return;
 	}
-	if (!api_authorized(c, &who)) { /* a key may have expired while the body came */
+	if (!http_api_who(c, &who)) { /* a key may have expired while the body came */
 		free(r);
 		return;
 	}
 	r->conn = c;
 	r->server = c->server;
 	r->rpc.done = api_rpc_done;
-	r->rpc.only_method = route->rpc_method;
+	r->rpc.only_method = rpc_method;
 	c->state = r;
 	c->cancel = api_rpc_cancel;
 	rpc_request_start(&r->rpc, c->server, &who, (const char *)buf_data(body), buf_len(body));
@@ -277,27 +308,27 @@ static void api_run_rpc(struct conn *c, const struct route *route)
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-static void api_run_health(struct conn *c, const struct route *route)
+static void api_run_health(struct conn *c, const char *rpc_method)
 {
 	static const char text[] = "{\"message\":\"Service is healthy\"}";
 
-	(void)route;
+	(void)rpc_method;
 	http_api_reply(c, 200, "application/json", text, sizeof(text) - 1);
 }
 
-static void api_run_document(struct conn *c, const struct route *route)
+static void api_run_document(struct conn *c, const char *rpc_method)
 {
-	(void)route;
+	(void)rpc_method;
 	http_api_reply(c, 200, "application/json", api_document, strlen(api_document));
 }
 
-static void api_run_metrics(struct conn *c, const struct route *route)
+static void api_run_metrics(struct conn *c, const char *rpc_method)
 {
 	struct buf text = BUF_INIT;
 	struct principal who;
 
-	(void)route;
-	if (!api_authorized(c, &who))
+	(void)rpc_method;
+	if (!http_api_who(c, &who))
 		return;
 	/* They are of all namespaces. */
 	if (strcmp(who.ns, "*"))
@@ -311,14 +342,15 @@ static void api_run_metrics(struct conn *c, const struct route *route)
 	buf_fini(&text);
 }
 
-static void api_run_mcp(struct conn *c, const struct route *route)
+static void api_run_mcp(struct conn *c, const char *rpc_method)
 {
 	struct principal who;
 
-	if (!api_authorized(c, &who))
+	(void)rpc_method;
+	if (!http_api_who(c, &who))
 		return;
 	who.counted = true; /* when its head came */
-	if (route->method == HTTP_DELETE)
+	if (c->reader.request.method == HTTP_DELETE)
 		mcp_http_delete(c, &who);
 	else
 		mcp_http_post(c, &who);
@@ -328,19 +360,29 @@ static void api_run_mcp(struct conn *c, const struct route *route)
 
 #define API_SANDBOX "/api/v1/sandbox/"
 
+#define API_SANDBOXES "/api/v1/sandboxes/*/"
+
 static const struct route api_routes[] = {
-	{ "/api/v1/health", HTTP_GET, true, api_run_health, NULL },
-	{ "/api/v1/openrpc.json", HTTP_GET, true, api_run_document, NULL },
-	{ "/api/v1/rpc", HTTP_POST, false, api_run_rpc, NULL },
-	{ "/metrics", HTTP_GET, false, api_run_metrics, NULL },
-	{ "/mcp", HTTP_POST, false, api_run_mcp, NULL },
-	{ "/mcp", HTTP_DELETE, false, api_run_mcp, NULL },
+	{ .path = "/api/v1/health", .method = HTTP_GET, .open = true, .run = api_run_health },
+	{ .path = "/api/v1/openrpc.json", .method = HTTP_GET, .open = true, .run = api_run_document },
+	{ .path = "/api/v1/rpc", .method = HTTP_POST, .run = api_run_rpc },
+	{ .path = "/metrics", .method = HTTP_GET, .run = api_run_metrics },
+	{ .path = "/mcp", .method = HTTP_POST, .run = api_run_mcp },
+	{ .path = "/mcp", .method = HTTP_DELETE, .run = api_run_mcp },
+	{ .path = API_SANDBOXES "files", .method = HTTP_GET, .run = http_files_get },
+	{ .path = API_SANDBOXES "files",
+	  .method = HTTP_PUT,
+	  .run = http_files_put,
+	  .streamed = true },
+	{ .path = API_SANDBOXES "exec", .method = HTTP_POST, .run = http_events_exec },
+	{ .path = API_SANDBOXES "exec", .method = HTTP_GET, .run = http_socket_exec },
+	{ .path = API_SANDBOXES "repl", .method = HTTP_POST, .run = http_events_repl },
 	/* Some older clients send each method to a path of its own. */
-	{ API_SANDBOX "start", HTTP_POST, false, api_run_rpc, "sandbox.start" },
-	{ API_SANDBOX "stop", HTTP_POST, false, api_run_rpc, "sandbox.stop" },
-	{ API_SANDBOX "repl/run", HTTP_POST, false, api_run_rpc, "sandbox.repl.run" },
-	{ API_SANDBOX "command/run", HTTP_POST, false, api_run_rpc, "sandbox.command.run" },
-	{ API_SANDBOX "metrics/get", HTTP_POST, false, api_run_rpc, "sandbox.metrics.get" },
+	{ API_SANDBOX "start", HTTP_POST, false, false, api_run_rpc, "sandbox.start" },
+	{ API_SANDBOX "stop", HTTP_POST, false, false, api_run_rpc, "sandbox.stop" },
+	{ API_SANDBOX "repl/run", HTTP_POST, false, false, api_run_rpc, "sandbox.repl.run" },
+	{ API_SANDBOX "command/run", HTTP_POST, false, false, api_run_rpc, "sandbox.command.run" },
+	{ API_SANDBOX "metrics/get", HTTP_POST, false, false, api_run_rpc, "sandbox.metrics.get" },
 	{ NULL },
 };
 
@@ -353,7 +395,7 @@ static const struct route *api_find_route(const struct http_request *q, char *al
 	for (const struct route *r = api_routes; r->path; r++) {
 		size_t n = strlen(allow);
 
-		if (strcmp(r->path, q->path))
+		if (!sandbox_path_match(r->path, q->path))
 			continue;
 		if (r->method == method)
 			return r;
@@ -383,7 +425,7 @@ static void api_preflight(struct conn *c)
 		 "Access-Control-Allow-Headers: Authorization, Accept, Content-Type, "
 		 "Mcp-Session-Id, Mcp-Protocol-Version\r\n"
 		 "Access-Control-Max-Age: 600\r\n");
-	conn_reply(c, 204, "", headers, NULL, 0, c->reader.request.has_body);
+	conn_reply(c, 204, "", headers, NULL, 0, api_unread(c));
 }
 
 bool http_api_head(struct conn *c)
@@ -408,10 +450,11 @@ bool http_api_head(struct conn *c)
 		api_wrong_method(c, allow);
 		return false;
 	}
+	c->streamed = r->streamed;
 	if (r->open)
 		return true;
 	/* Calls are counted one by one: there may be many in a request. */
-	return api_authorized(c, &who) && (r->run == api_run_rpc || api_within_rate(c, &who));
+	return http_api_who(c, &who) && (r->run == api_run_rpc || api_within_rate(c, &who));
 }
 
 void http_api_request(struct conn *c)
@@ -419,5 +462,5 @@ void http_api_request(struct conn *c)
 	char allow[64];
 	const struct route *r = api_find_route(&c->reader.request, allow, sizeof(allow));
 
-	r->run(c, r);
+	r->run(c, r->rpc_method);
 }

@@ -48,6 +48,7 @@ enum { LISTEN_TCP, LISTEN_UNIX, LISTEN_GIVEN, LISTEN_COUNT = LISTEN_GIVEN + SYST
 struct server_counters {
 	uint64_t connections, refused, requests, calls, failed_calls, bad_requests, denied;
 	uint64_t started, start_failures;
+	uint64_t streams, stream_in_bytes, stream_out_bytes; /* in: from clients */
 };
 
 struct server {
@@ -65,6 +66,7 @@ struct server {
 	struct list conns;
 	unsigned n_conns, max_conns;
 	struct lines_pool outputs; /* of calls that run */
+	unsigned n_streams; /* files and programs whose bytes are passed on as they come */
 	size_t body_bytes; /* of requests that are being read or worked on */
 	bool accept_paused;
 

@@ -20,6 +20,7 @@
 #include "server/box.h"
 #include "server/lines.h"
 #include "server/rich.h"
+#include "server/run.h"
 
 #define RUN_OUTPUT_MAX (8u << 20)
 
@@ -94,22 +95,52 @@ static void run_send_code(struct run *r)
 	}
 }
 
+json_t *run_duration(uint64_t wall_ns)
+{
+	return json_real((double)(wall_ns / 10000) / 100);
+}
+
 static void run_add_duration(json_t *result, uint64_t wall_ns, const struct run *r)
 {
 	if (r->lines.truncated)
 		json_object_set_new(result, "truncated", json_true());
-	json_object_set_new(result, "duration_ms", json_real((double)(wall_ns / 10000) / 100));
+	json_object_set_new(result, "duration_ms", run_duration(wall_ns));
 }
 
 /* ---- the interpreter --------------------------------------------------------------------- */
 
-static void run_repl_done(struct run *r, const struct frame *f)
+void run_timeout_line(const struct frame_repl_done *d, uint64_t timeout_ms, char *to, size_t size)
+{
+	snprintf(to, size, "Error: Execution timed out after %g seconds%s",
+		 (double)timeout_ms / 1000,
+		 d->state_lost ? "; its interpreter had to be restarted: variables are lost" : "");
+}
+
+json_t *run_repl_result(const struct frame_repl_done *d, const char *language)
 {
 	static const char *const reasons[] = {
 		[REPL_EXCEPTION] = "exception",
 		[REPL_TIMEOUT] = "timeout",
 		[REPL_EXITED] = "exited",
 	};
+	json_t *result;
+
+	if (d->status > REPL_EXITED)
+		return NULL;
+	result = json_pack("{s:s, s:s}", "status", d->status ? "error" : "success", "language",
+			   language);
+	if (d->status)
+		json_object_set_new(result, "reason", json_string(reasons[d->status]));
+	if (d->status == REPL_EXITED)
+		json_object_set_new(result, "exit_code", json_integer(d->exit_code));
+	if (d->state_lost)
+		json_object_set_new(result, "state_lost", json_true());
+	json_object_set_new(result, "duration_ms", run_duration(d->wall_ns));
+	return result;
+}
+
+static void run_repl_done(struct run *r, const struct frame *f)
+{
 	struct frame_repl_done d;
 	json_t *result, *output, *results;
 	char line[128];
@@ -120,29 +151,21 @@ static void run_repl_done(struct run *r, const struct frame *f)
 		return;
 	}
 	if (d.status == REPL_TIMEOUT) {
-		snprintf(line, sizeof(line), "Error: Execution timed out after %g seconds%s",
-			 (double)r->timeout_ms / 1000,
-			 d.state_lost ? "; its interpreter had to be restarted: variables are lost"
-				      : "");
+		run_timeout_line(&d, r->timeout_ms, line, sizeof(line));
 		lines_say(&r->lines, true, line);
 	}
 	output = lines_take(&r->lines);
 	results = rich_take(&r->rich);
-	result = output && results ? json_pack("{s:s, s:O, s:O, s:O}", "status",
-					       d.status ? "error" : "success", "language",
-					       json_object_get(r->call->params, "language"),
-					       "output", output, "results", results)
-				   : NULL;
+	result = output && results
+			 ? run_repl_result(&d, rpc_string(r->call->params, "language"))
+			 : NULL;
+	if (result) {
+		json_object_set(result, "output", output);
+		json_object_set(result, "results", results);
+		run_add_duration(result, d.wall_ns, r);
+	}
 	json_decref(output);
 	json_decref(results);
-	if (result && d.status)
-		json_object_set_new(result, "reason", json_string(reasons[d.status]));
-	if (result && d.status == REPL_EXITED)
-		json_object_set_new(result, "exit_code", json_integer(d.exit_code));
-	if (result && d.state_lost)
-		json_object_set_new(result, "state_lost", json_true());
-	if (result)
-		run_add_duration(result, d.wall_ns, r);
 	rpc_reply(run_end(r), result);
 }
 
@@ -283,7 +306,7 @@ static void run_open(struct rpc_call *c, struct box *b, uint16_t type, const voi
 	run_send_code(r);
 }
 
-static const char *run_language(const char *given)
+const char *run_language(const char *given)
 {
 	static const char *const names[] = { "python", "node", "nodejs", "javascript",
 					     "sh",     "bash", "shell",  NULL };

@@ -151,16 +151,14 @@ uint64_t rpc_timeout_ms(const json_t *o)
 
 /* ---- one call ------------------------------------------------------------------------ */
 
-/* Which namespace is meant, and may it be?  Nothing is looked up before. */
-static bool rpc_resolve_namespace(struct rpc_call *c)
+bool rpc_namespace(const struct principal *who, const char *asked, char to[RPC_NAME_SIZE])
 {
-	const char *ns = rpc_string(c->params, "namespace");
-	bool all = !strcmp(c->who.ns, "*");
+	bool all = !strcmp(who->ns, "*");
 
-	if (!ns || (!strcmp(ns, "*") && !all))
-		ns = all ? "default" : c->who.ns;
-	snprintf(c->ns, sizeof(c->ns), "%s", ns);
-	return all || !strcmp(ns, c->who.ns);
+	if (!asked || (!strcmp(asked, "*") && !all))
+		asked = all ? "default" : who->ns;
+	snprintf(to, RPC_NAME_SIZE, "%s", asked);
+	return all || !strcmp(asked, who->ns);
 }
 
 /* Return: true, and the call is answered, if the key sends too much. */
@@ -203,7 +201,7 @@ void rpc_start(struct rpc_call *c, const char *method)
 		return;
 	}
 	c->checked = true;
-	if (!rpc_resolve_namespace(c)) {
+	if (!rpc_namespace(&c->who, rpc_string(c->params, "namespace"), c->ns)) {
 		c->server->count.denied++;
 		rpc_fail(c, RPC_DENIED, "Access denied: the key is for namespace %s", c->who.ns);
 		return;

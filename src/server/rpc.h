@@ -74,6 +74,12 @@ struct rpc_call {
 /* Calls @method; c->done comes, perhaps before this returns. */
 void rpc_start(struct rpc_call *c, const char *method);
 
+/*
+ * Which namespace is meant by @asked (NULL = none was named), and may @who?  It is written
+ * to @to in any case; nothing is looked up before.
+ */
+bool rpc_namespace(const struct principal *who, const char *asked, char to[RPC_NAME_SIZE]);
+
 /* Gives it up. */
 void rpc_cancel(struct rpc_call *c);
 
