@@ -96,10 +96,9 @@ static int mcp_parse_option(const struct cli_command *cmd, struct server_options
 
 int cmd_mcp(const struct cli_command *cmd, int argc, char **argv)
 {
-	struct server_options o = { .stdio = true,
-				    .max_sandboxes = MCP_SANDBOXES_MAX,
-				    .jail = "full",
-				    .ready_fd = -1 };
+	struct server_options o = {
+		.stdio = true, .max_sandboxes = MCP_SANDBOXES_MAX, .jail = "full", .ready_fd = -1
+	};
 	enum log_level level = LOG_WARN;
 	auto_free char *home = NULL;
 	auto_free char *path = NULL;

@@ -219,7 +219,7 @@ static void events_begin(struct events *ev)
 	conn_begin(c, 200, EVENTS_TYPE, headers);
 }
 
-static int events_open(struct events *ev, struct box *b, bool repl, struct err *e)
+static int events_open(struct events *ev, const struct sandbox_target *t, bool repl, struct err *e)
 {
 	struct buf *body = conn_body(ev->conn);
 	json_t *request = live_parse(repl ? api_repl_request : api_exec_request,
@@ -228,8 +228,8 @@ static int events_open(struct events *ev, struct box *b, bool repl, struct err *
 
 	if (!request)
 		return -EINVAL;
-	rc = repl ? live_repl(&ev->live, &events_ops, b, request, e)
-		  : live_exec(&ev->live, &events_ops, b, request, false, e);
+	rc = repl ? live_repl(&ev->live, &events_ops, t, request, e)
+		  : live_exec(&ev->live, &events_ops, t, request, false, e);
 	json_decref(request);
 	return rc;
 }
@@ -251,7 +251,7 @@ static void events_request(struct conn *c, bool repl)
 	}
 	ev->conn = c;
 	loop_timer_init(&ev->timer, events_tick);
-	rc = events_open(ev, t.box, repl, &e);
+	rc = events_open(ev, &t, repl, &e);
 	if (!rc) {
 		events_begin(ev);
 		return;

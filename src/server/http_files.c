@@ -50,12 +50,16 @@ static void files_free(struct corpse *c)
 	free(container_of(c, struct transfer, corpse));
 }
 
-/* Ends it. Return: the connection, to be answered; @t is valid until the loop turns. */
-static struct conn *files_end(struct transfer *t)
+/*
+ * Ends it.  @code: for the audit log, 0 = it was done.  Return: the connection, to be
+ * answered; @t is valid until the loop turns.
+ */
+static struct conn *files_end(struct transfer *t, enum audit_outcome outcome, int code)
 {
 	struct conn *c = t->conn;
 
-	list_remove(&t->in_box.link);
+	sandbox_path_audit(t->server, &t->target, t->put ? "files.put" : "files.get", outcome, code);
+	box_call_end(&t->in_box);
 	t->server->n_streams--;
 	server_bury(t->server, &t->corpse, files_free);
 	return c;
@@ -66,7 +70,7 @@ static void files_cancel(struct conn *c)
 	struct transfer *t = c->state;
 
 	client_close(&t->channel);
-	files_end(t);
+	files_end(t, AUDIT_CANCELLED, 0);
 }
 
 /* ---- answers ------------------------------------------------------------------------- */
@@ -124,7 +128,8 @@ static void files_refuse(struct transfer *t, int code, const char *message)
 
 	if (name)
 		json_object_set_new(more, "errno", json_string(name));
-	http_api_fail(files_end(t), status, status == 404 ? 4001 : 2001, more, message);
+	http_api_fail(files_end(t, AUDIT_ERROR, RPC_FILE_FAILED), status,
+		      status == 404 ? 4001 : 2001, more, message);
 }
 
 /* It failed; what came of an answer must not pass for the whole. */
@@ -133,10 +138,10 @@ static void files_broken(struct transfer *t, const char *reason)
 	if (t->begun) {
 		log_info("event=file-broken-off name=%s reason=\"%s\"", t->target.name, reason);
 		t->server->count.failed_calls++;
-		conn_break(files_end(t));
+		conn_break(files_end(t, AUDIT_ERROR, RPC_SANDBOX_FAILED));
 		return;
 	}
-	http_api_fail(files_end(t), 500, 5002, NULL, reason);
+	http_api_fail(files_end(t, AUDIT_ERROR, RPC_SANDBOX_FAILED), 500, 5002, NULL, reason);
 }
 
 static void files_fail(struct transfer *t, const char *reason)
@@ -222,7 +227,7 @@ static void files_head(struct transfer *t, const struct frame_file_done *d)
 	}
 	if (t->length && size > t->length)
 		size = t->length;
-	c = files_end(t);
+	c = files_end(t, AUDIT_OK, 0);
 	conn_reply(c, 200, FILES_TYPE, http_api_headers(c, headers, sizeof(headers)), NULL,
 		   (size_t)size, false);
 }
@@ -293,7 +298,7 @@ static void files_done(struct transfer *t, const struct frame *f)
 	}
 	if (!t->put) {
 		if (!files_begin(t))
-			conn_end(files_end(t));
+			conn_end(files_end(t, AUDIT_OK, 0));
 		return;
 	}
 	info = files_info(query_get(&t->target.query, "path"), &d);
@@ -303,7 +308,7 @@ static void files_done(struct transfer *t, const struct frame *f)
 		files_fail(t, "the server is out of memory; the file was written");
 		return;
 	}
-	c = files_end(t);
+	c = files_end(t, AUDIT_OK, 0);
 	conn_reply(c, 200, "application/json", http_api_headers(c, headers, sizeof(headers)), body,
 		   strlen(body), false);
 	free(body);
@@ -377,7 +382,7 @@ static void files_open(struct transfer *t, uint16_t type, struct frame_file *msg
 		http_api_fail(c, 500, 5002, NULL, "The sandbox's supervisor does not answer");
 		return;
 	}
-	list_append(&b->calls, &t->in_box.link);
+	box_call_begin(b, &t->in_box);
 	c->server->n_streams++;
 	c->server->count.streams++;
 	c->state = t;

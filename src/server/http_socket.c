@@ -55,7 +55,7 @@ struct socket {
 	bool stream_known; /* the first byte of a binary message came */
 	bool heard; /* something came since the last ping */
 	unsigned silent;
-	char ns[RPC_NAME_SIZE], name[RPC_NAME_SIZE];
+	struct sandbox_target target; /* its box is looked up anew */
 };
 
 static void socket_free(struct corpse *c)
@@ -204,7 +204,6 @@ static void socket_start(struct socket *s, const char *text, size_t len)
 {
 	struct err e = ERR_INIT;
 	json_t *request = live_parse(api_exec_socket_request, text, len, &e);
-	struct box *b;
 	int rc;
 
 	if (!request) {
@@ -212,13 +211,13 @@ static void socket_start(struct socket *s, const char *text, size_t len)
 		return;
 	}
 	/* Some time has passed since the handshake. */
-	b = box_find_running(s->server, s->ns, s->name, &e);
-	if (!b) {
+	s->target.box = box_find_running(s->server, s->target.ns, s->target.name, &e);
+	if (!s->target.box) {
 		json_decref(request);
 		socket_error(s, e.code == EBUSY ? RPC_LIMIT : RPC_NOT_FOUND, err_text(&e));
 		return;
 	}
-	rc = live_exec(&s->live, &socket_ops, b, request, true, &e);
+	rc = live_exec(&s->live, &socket_ops, &s->target, request, true, &e);
 	json_decref(request);
 	if (rc) {
 		socket_error(s, rc == -EINVAL ? JSONRPC_BAD_PARAMS : RPC_SANDBOX_FAILED,
@@ -479,8 +478,8 @@ void http_socket_exec(struct conn *c, const char *unused)
 	list_init(&s->live.channel.link);
 	ws_reader_init(&s->reader, SOCKET_REQUEST_MAX);
 	loop_timer_init(&s->timer, socket_tick);
-	snprintf(s->ns, sizeof(s->ns), "%s", t.ns);
-	snprintf(s->name, sizeof(s->name), "%s", t.name);
+	s->target = t;
+	s->target.box = NULL;
 	c->state = s;
 	c->cancel = socket_cancel;
 	c->on_input = socket_input;

@@ -135,8 +135,8 @@ static int image_job_spawn(struct image_job *j, struct err *e)
 	theirs = p[1];
 	fcntl(j->output_fd, F_SETFL, O_NONBLOCK);
 	char *argv[] = {
-		(char *)"msb-image", (char *)"build", (char *)"--jail", (char *)j->images->jail,
-		j->recipe,	     NULL,
+		(char *)"msb-image",     (char *)"build", (char *)"--jail",
+		(char *)j->images->jail, j->recipe,       NULL,
 	};
 	const struct child_fd fds[] = { { theirs, STDERR_FILENO } };
 	const struct child_spec spec = {

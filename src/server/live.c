@@ -21,19 +21,21 @@
 
 /* ---- the end ---------------------------------------------------------------------------- */
 
-static void live_gone_from_box(struct live *l)
+static void live_gone_from_box(struct live *l, enum audit_outcome outcome, int code)
 {
 	if (!l->open)
 		return;
 	l->open = false;
-	list_remove(&l->in_box.link);
+	sandbox_path_audit(l->server, &l->target, l->language[0] ? "repl.stream" : "exec.stream",
+			   outcome, code);
+	box_call_end(&l->in_box);
 	l->server->n_streams--;
 }
 
-/* @data is taken over. */
-static void live_ended(struct live *l, const char *event, json_t *data)
+/* @code: of an error, 0 = none. @data is taken over. */
+static void live_ended(struct live *l, const char *event, int code, json_t *data)
 {
-	live_gone_from_box(l);
+	live_gone_from_box(l, code ? AUDIT_ERROR : AUDIT_OK, code);
 	l->ops->ended(l, event, data);
 	json_decref(data);
 }
@@ -47,7 +49,7 @@ static void live_failed(struct live *l, int code, const char *text)
 		message = json_stringn((const char *)buf_data(&clean), buf_len(&clean));
 	buf_fini(&clean);
 	l->server->count.failed_calls++;
-	live_ended(l, "error", json_pack("{s:i, s:o}", "code", code, "message", message));
+	live_ended(l, "error", code, json_pack("{s:i, s:o}", "code", code, "message", message));
 }
 
 static void live_gone(struct box_call *in_box, const char *reason)
@@ -55,7 +57,7 @@ static void live_gone(struct box_call *in_box, const char *reason)
 	struct live *l = container_of(in_box, struct live, in_box);
 	struct err e = ERR_INIT;
 
-	err_set(&e, EPIPE, "Sandbox %s ended: %s", l->name, reason);
+	err_set(&e, EPIPE, "Sandbox %s ended: %s", l->target.name, reason);
 	live_failed(l, RPC_SANDBOX_FAILED, err_text(&e));
 }
 
@@ -64,12 +66,13 @@ void live_close(struct live *l)
 	if (!l->open)
 		return;
 	client_close(&l->channel);
-	live_gone_from_box(l);
+	live_gone_from_box(l, AUDIT_CANCELLED, 0);
 }
 
 void live_fini(struct live *l)
 {
 	buf_fini(&l->in);
+	rich_fini(&l->rich);
 }
 
 /* ---- what the guest says ------------------------------------------------------------------ */
@@ -97,18 +100,20 @@ static void live_exit(struct live *l, const struct frame *f)
 			 reasons[x.reason], "duration_ms", run_duration(x.wall_ns));
 	if (x.reason != EXIT_EXITED)
 		json_object_set_new(data, "signal", json_integer(number));
-	live_ended(l, "exit", data);
+	live_ended(l, "exit", 0, data);
 }
 
 static void live_done(struct live *l, const struct frame *f)
 {
 	struct frame_repl_done d;
-	json_t *data = NULL;
+	json_t *data = NULL, *results;
 	char line[160];
 
 	if (!frame_decode(f, &d, sizeof(d)))
 		data = run_repl_result(&d, l->language);
-	if (!data) {
+	results = rich_take(&l->rich);
+	if (!data || json_object_set_new(data, "results", results)) {
+		json_decref(data);
 		live_failed(l, RPC_SANDBOX_FAILED, "the sandbox sent an invalid answer");
 		return;
 	}
@@ -118,7 +123,7 @@ static void live_done(struct live *l, const struct frame *f)
 		l->ops->output(l, true, line, strlen(line));
 	}
 	if (l->open) /* the client may have gone over that line */
-		live_ended(l, "done", data);
+		live_ended(l, "done", 0, data);
 	else
 		json_decref(data);
 }
@@ -207,6 +212,12 @@ static void live_output(struct live *l, const struct frame *f)
 {
 	bool err = f->flags == STREAM_ERR;
 
+	if (f->flags == STREAM_RESULT) {
+		/* Bounded as a whole, and told at the end: nobody has to wait for room. */
+		rich_add_data(&l->rich, f->body, f->len);
+		client_credit(&l->channel, STREAM_RESULT, f->len);
+		return;
+	}
 	if (f->flags != STREAM_OUT && !err)
 		return;
 	l->owed[err] += f->len;
@@ -242,6 +253,9 @@ static void live_frame(struct client_channel *ch, const struct frame *f)
 		return;
 	case FRAME_EXEC_EXIT:
 		live_exit(l, f);
+		return;
+	case FRAME_REPL_RESULT:
+		rich_add(&l->rich, f);
 		return;
 	case FRAME_REPL_DONE:
 		live_done(l, f);
@@ -303,16 +317,18 @@ json_t *live_parse(const struct schema *schema, const char *text, size_t len, st
 	return NULL;
 }
 
-static void live_init(struct live *l, const struct live_ops *ops, struct box *b,
+static void live_init(struct live *l, const struct live_ops *ops, const struct sandbox_target *t,
 		      const json_t *request)
 {
-	*l = (struct live){ .ops = ops, .server = b->server, .window = FRAME_WINDOW };
+	*l = (struct live){ .ops = ops, .server = t->box->server, .window = FRAME_WINDOW };
+	l->target = *t;
+	l->target.box = NULL;
+	rich_init(&l->rich, &l->server->outputs);
 	l->in_box.gone = live_gone;
 	l->channel.on_frame = live_frame;
 	list_init(&l->in_box.link);
 	list_init(&l->channel.link);
 	l->timeout_ms = rpc_timeout_ms(request);
-	snprintf(l->name, sizeof(l->name), "%s", b->name);
 }
 
 static int live_open(struct live *l, struct box *b, uint16_t type, const void *msg, struct err *e)
@@ -324,7 +340,7 @@ static int live_open(struct live *l, struct box *b, uint16_t type, const void *m
 	if (rc)
 		return err_set(e, -rc, "The sandbox's supervisor does not answer");
 	l->open = true;
-	list_append(&b->calls, &l->in_box.link);
+	box_call_begin(b, &l->in_box);
 	l->server->n_streams++;
 	l->server->count.streams++;
 	rc = live_send_input(l);
@@ -436,9 +452,10 @@ static const char *live_choose(const json_t *request, const char *key, const cha
 	return v ? v : otherwise;
 }
 
-int live_exec(struct live *l, const struct live_ops *ops, struct box *b, const json_t *request,
-	      bool keep_input, struct err *e)
+int live_exec(struct live *l, const struct live_ops *ops, const struct sandbox_target *t,
+	      const json_t *request, bool keep_input, struct err *e)
 {
+	struct box *b = t->box;
 	struct buf argv = BUF_INIT, env = BUF_INIT;
 	struct frame_exec msg = {
 		.cwd = frame_str_of(live_choose(request, "cwd", box_meta(b, "workdir"))),
@@ -449,7 +466,7 @@ int live_exec(struct live *l, const struct live_ops *ops, struct box *b, const j
 	bool input = false;
 	int rc;
 
-	live_init(l, ops, b, request);
+	live_init(l, ops, t, request);
 	msg.timeout_ms = l->timeout_ms;
 	rc = live_request_input(l, request, &input, e);
 	if (!rc)
@@ -469,9 +486,10 @@ int live_exec(struct live *l, const struct live_ops *ops, struct box *b, const j
 	return rc;
 }
 
-int live_repl(struct live *l, const struct live_ops *ops, struct box *b, const json_t *request,
-	      struct err *e)
+int live_repl(struct live *l, const struct live_ops *ops, const struct sandbox_target *t,
+	      const json_t *request, struct err *e)
 {
+	struct box *b = t->box;
 	const json_t *code = json_object_get(request, "code");
 	const char *given = rpc_string(request, "language"), *language = run_language(given);
 	struct frame_repl_run msg = {
@@ -479,10 +497,11 @@ int live_repl(struct live *l, const struct live_ops *ops, struct box *b, const j
 		.user = frame_str_of(box_meta(b, "user")),
 		.cwd = frame_str_of(box_meta(b, "workdir")),
 		.env = b->env,
+		.flags = REPL_RESULTS,
 	};
 	int rc;
 
-	live_init(l, ops, b, request);
+	live_init(l, ops, t, request);
 	if (!language)
 		return err_set(e, EINVAL, "Unsupported language: %s (python, node and sh are)",
 			       given);

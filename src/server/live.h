@@ -22,6 +22,8 @@
 #include <jansson.h>
 
 #include "server/box.h"
+#include "server/rich.h"
+#include "server/sandbox_path.h"
 #include "server/schema.h"
 
 #define LIVE_INPUT_MAX (256u << 10)
@@ -52,8 +54,9 @@ struct live {
 	uint32_t window; /* of the input */
 	uint32_t owed[2]; /* of stdout and stderr: bytes to give credit for */
 	uint64_t timeout_ms;
-	char language[33]; /* of code, as the client gave it */
-	char name[RPC_NAME_SIZE];
+	char language[33]; /* of code, as the client gave it; "" = a program */
+	struct rich rich; /* of code: what it showed */
+	struct sandbox_target target; /* for the audit log; its box is not used */
 };
 
 /*
@@ -63,16 +66,16 @@ struct live {
 json_t *live_parse(const struct schema *schema, const char *text, size_t len, struct err *e);
 
 /*
- * Starts a program.  @request: ExecRequest or ExecSocketRequest of api/openrpc.json,
+ * Starts a program in @t's box.  @request: ExecRequest or ExecSocketRequest of api/openrpc.json,
  * checked.  @keep_input: more input may be added than the request has.  Return: 0; -EINVAL:
  * the request makes no sense; another error: it cannot be done now.
  */
-int live_exec(struct live *l, const struct live_ops *ops, struct box *b, const json_t *request,
-	      bool keep_input, struct err *e);
+int live_exec(struct live *l, const struct live_ops *ops, const struct sandbox_target *t,
+	      const json_t *request, bool keep_input, struct err *e);
 
 /* Runs code. @request: ReplRequest. Return: as live_exec(). */
-int live_repl(struct live *l, const struct live_ops *ops, struct box *b, const json_t *request,
-	      struct err *e);
+int live_repl(struct live *l, const struct live_ops *ops, const struct sandbox_target *t,
+	      const json_t *request, struct err *e);
 
 /* Adds input; ignored if it has ended. Return: 0, -ENOMEM. */
 int live_input(struct live *l, const void *p, size_t n);

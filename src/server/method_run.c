@@ -156,9 +156,8 @@ static void run_repl_done(struct run *r, const struct frame *f)
 	}
 	output = lines_take(&r->lines);
 	results = rich_take(&r->rich);
-	result = output && results
-			 ? run_repl_result(&d, rpc_string(r->call->params, "language"))
-			 : NULL;
+	result = output && results ? run_repl_result(&d, rpc_string(r->call->params, "language"))
+				   : NULL;
 	if (result) {
 		json_object_set(result, "output", output);
 		json_object_set(result, "results", results);

@@ -22,7 +22,8 @@ void rich_fini(struct rich *r)
 	json_decref(r->array);
 	json_decref(r->entry);
 	r->array = r->entry = NULL;
-	r->pool->used -= r->kept;
+	if (r->pool)
+		r->pool->used -= r->kept;
 	r->kept = 0;
 	buf_fini(&r->data);
 }

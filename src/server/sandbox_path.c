@@ -70,15 +70,31 @@ static void sandbox_path_params(const char *const *params, const char **all, siz
 	all[n] = NULL;
 }
 
+void sandbox_path_audit(struct server *s, const struct sandbox_target *t, const char *method,
+			enum audit_outcome outcome, int code)
+{
+	const struct audit_entry x = {
+		.who = &t->who,
+		.ns = t->ns,
+		.method = method,
+		.sandbox = t->name,
+		.outcome = outcome,
+		.code = code,
+		.duration_ns = loop_now_ns() - t->started_ns,
+	};
+
+	audit_write(&s->audit, &x);
+}
+
 bool sandbox_path_find(struct conn *c, const char *const *params, struct sandbox_target *t)
 {
 	const struct http_request *q = &c->reader.request;
 	const char *name = q->path + strlen(SANDBOX_PATH_PREFIX);
 	const char *all[QUERY_PARAMS_MAX];
 	struct err e = ERR_INIT;
-	struct principal who;
 
-	if (!http_api_who(c, &who))
+	*t = (struct sandbox_target){ .started_ns = loop_now_ns() };
+	if (!http_api_who(c, &t->who))
 		return false;
 	c->server->count.calls++;
 	sandbox_path_params(params, all, ARRAY_SIZE(all));
@@ -87,7 +103,7 @@ bool sandbox_path_find(struct conn *c, const char *const *params, struct sandbox
 		return false;
 	}
 	snprintf(t->name, sizeof(t->name), "%.*s", (int)sandbox_path_name(name), name);
-	if (!sandbox_path_namespace(c, &who, t))
+	if (!sandbox_path_namespace(c, &t->who, t))
 		return false;
 	if (c->server->stopping) {
 		http_api_fail(c, 503, 5003, NULL, "the server is ending");
