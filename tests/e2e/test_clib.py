@@ -16,6 +16,12 @@ from server_client import Server
 
 HEADER = ROOT / "include/microsandbox.h"
 SCHEMA = json.loads((ROOT / "api/openrpc.json").read_text())
+METHODS = {m["name"] for m in SCHEMA["methods"]}
+# What the server of this tree has; with the first of them the tests below ask for all.
+SERVER_SOURCE = "".join(p.read_text() for p in sorted((ROOT / "src/server").glob("*.c")))
+needs_streams = pytest.mark.skipif("text/event-stream" not in SERVER_SOURCE, reason="the server streams nothing yet")
+needs_files = pytest.mark.skipif("sandbox.fs.read" not in METHODS, reason="the server has no sandbox.fs.* yet")
+needs_life = pytest.mark.skipif("sandbox.keep_alive" not in METHODS, reason="the server has no sandbox.keep_alive yet")
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(("MSB_", "SSL_CERT"))}
 
 
@@ -402,7 +408,8 @@ def test_every_example_is_tried():
     assert {p.stem for p in (ROOT / "sdk/c/examples").glob("*.c")} == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=needs_streams if name in ("files", "streaming") else ()) for name in sorted(EXPECTED)])
 def test_example(installed, server, tmp_path, name):
     compile_example(installed, name, tmp_path / name)
     env = dict(ENV, MSB_SERVER_URL=server.url, LD_LIBRARY_PATH=str(installed / "lib"))
@@ -427,3 +434,62 @@ def test_one_sandbox_in_many_threads(driver, server):
     assert [lib.wait(n)["output"] for n in ids] == [str(i) for i in range(24)]
     lib.ask("stop", box="a")
     lib.close()
+
+
+# ---- files and life, with a real server -----------------------------------------------------------
+
+
+@pytest.fixture
+def box(driver, server):
+    lib = Lib()
+    lib.ask("create", box="a", language="python", options={"server_url": server.url, "name": "real"})
+    yield lib
+    lib.ask("stop", box="a")
+    lib.close()
+
+
+@needs_files
+def test_files_of_a_real_sandbox(box):
+    f = box.ask("fs_write", box="a", path="/tmp/w/h", content="h\xe9\0", options={"parents": True, "mode": 0o600})[0]
+    assert (f["path"], f["type"], f["mode"], f["size"]) == ("/tmp/w/h", "file", 0o600, 4)
+    assert box.ask("fs_read", box="a", path="/tmp/w/h") == "h\xc3\xa9\0"
+    assert box.ask("fs_read", box="a", path="/tmp/w/h", options={"offset": 1, "length": 2}) == "\xc3\xa9"
+    assert box.ask("fs_list", box="a", path="/tmp/w") == [f]
+    assert box.fails("file", "fs_write", box="a", path="/tmp/w/h", content="", options={"exclusive": True})["errno"] == "EEXIST"
+    assert box.ask("fs_write", box="a", path="/tmp/w/h", content="more", options={"append": True})[0]["size"] == 8
+    assert box.ask("fs_mkdir", box="a", path="/tmp/d/e", options={"parents": True, "mode": 0o700})[0]["mode"] == 0o700
+    assert box.ask("fs_rename", box="a", path="/tmp/w/h", to="/tmp/d/h")[0]["path"] == "/tmp/d/h"
+    assert box.fails("file", "fs_remove", box="a", path="/tmp/d")["errno"] == "ENOTEMPTY"
+    assert box.ask("fs_remove", box="a", path="/tmp/d", options={"recursive": True})[0]["type"] == "directory"
+    assert box.fails("file", "fs_read", box="a", path="/tmp/d/h")["errno"] == "ENOENT"
+    assert box.ask("command", box="a", command="ln", args=["-s", "/tmp/w", "/tmp/l"])["success"]
+    for follow, kind, target in ((0, "symlink", "/tmp/w"), (-1, "symlink", "/tmp/w"), (1, "directory", None)):
+        f = box.ask("fs_stat", box="a", path="/tmp/l", options={"follow": follow})[0]
+        assert (f["type"], f["target"]) == (kind, target)
+
+
+@needs_life
+def test_life_of_a_real_sandbox(box):
+    assert box.ask("get", box="a") == {"name": "real", "state": "running", "memory": 512, "idle_timeout": None}
+    assert box.ask("keep_alive", box="a", idle_timeout=3600)["idle_timeout"] == 3600
+    assert box.ask("keep_alive", box="a")["idle_timeout"] == 3600
+    assert len(box.ask("logs", box="a", source="console", tail=2)) <= 2  # what there is depends on the engine
+    assert box.fails("invalid", "logs", box="a", source="nothing")["code"] == -32602
+    box.ask("run", box="a", code="x = 1")
+    assert box.ask("restart", box="a")["is_ready"] is True
+    assert box.ask("run", box="a", code="x")["status"] == "error"
+
+
+@needs_streams
+def test_streams_of_a_real_sandbox(box):
+    o = box.ask("exec", box="a", command="sh", args=["-c", "cat; printf '\\377' >&2; exit 3"], stdin="in", timeout=60)
+    assert (o["stdout"], o["stderr"], o["exit_code"], o["reason"]) == ("in", "\xff", 3, "exited")
+    o = box.ask("exec", box="a", command="sleep", args=["60"], timeout=0.5)
+    assert o["timed_out"] is True
+    box.fails("not_run", "exec", box="a", command="/nonexistent")
+    o = box.ask("run_streamed", box="a", code="print(6 * 7)")
+    assert (o["stdout"], o["status"]) == ("42\n", "success")
+    n = 3 << 20
+    assert box.ask("fs_put", box="a", path="/tmp/x", bytes=n, unknown=True)[0]["size"] == n
+    assert box.ask("fs_get", box="a", path="/tmp/x") == "x" * n
+    assert box.fails("file", "fs_get", box="a", path="/nowhere")["errno"] == "ENOENT"
