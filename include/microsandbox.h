@@ -414,8 +414,9 @@ MSB_API const char *msb_execution_arg(const struct msb_execution *x, size_t i);
  */
 struct msb_result {
 	const char *mime; /* "text/plain", "image/png" */
-	const void *data; /* UTF-8 or bytes, as the type has it; a NUL follows */
+	const void *data; /* a NUL follows */
 	size_t len;
+	int is_text; /* 1: the data are UTF-8; 0: bytes */
 	const char *note; /* why the data is missing; NULL: it is not */
 };
 

@@ -103,7 +103,8 @@ static int execution_take_result(struct msb_result *r, uint8_t **bytes, const js
 		return capi_bad_member("data", err);
 	r->data = json_string_value(data);
 	r->len = json_string_length(data);
-	if (!strcmp(encoding, "utf-8"))
+	r->is_text = !strcmp(encoding, "utf-8");
+	if (r->is_text)
 		return 0;
 	if (strcmp(encoding, "base64"))
 		return capi_bad_member("encoding", err);

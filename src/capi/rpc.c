@@ -194,14 +194,31 @@ static int rpc_code(const json_t *v)
 	return code >= INT_MIN && code <= INT_MAX ? (int)code : 0;
 }
 
-/* @error: the member "error" of an answer. */
-static int rpc_error(const json_t *error, const json_t *code, int status, struct msb_error **err)
+/* What is no call, such as a transfer of a file, says it without an envelope. */
+static int rpc_plain_error(json_t *o, int status, struct msb_error **err)
 {
+	const char *message = json_string_value(json_object_get(o, "error"));
+	int code = rpc_code(json_object_get(o, "code")), kind = rpc_kind_of_status(status);
+	json_t *data = NULL;
+
+	if (json_is_string(json_object_get(o, "errno"))) {
+		kind = MSB_ERR_FILE;
+		data = json_pack("{s:O, s:O*, s:i}", "errno", json_object_get(o, "errno"), "path",
+				 json_object_get(o, "path"), "code", code);
+		if (!data)
+			return capi_no_memory(err);
+	}
+	return capi_fail_server(err, kind, message, code, status, data);
+}
+
+/* @o: an answer with a member "error". */
+static int rpc_error(json_t *o, int status, struct msb_error **err)
+{
+	const json_t *error = json_object_get(o, "error");
 	const char *message;
 
 	if (json_is_string(error))
-		return capi_fail_server(err, rpc_kind_of_status(status), json_string_value(error),
-					rpc_code(code), status, NULL);
+		return rpc_plain_error(o, status, err);
 	message = json_string_value(json_object_get(error, "message"));
 	if (!message)
 		return capi_fail(err, MSB_ERR_INVALID_RESPONSE,
@@ -228,7 +245,7 @@ int capi_decode(int status, const void *body, size_t len, json_t **result, struc
 		rc = capi_fail(err, MSB_ERR_INVALID_RESPONSE,
 			       "the server's answer (HTTP %d) is no object", status);
 	else if (error && !json_is_null(error))
-		rc = rpc_error(error, json_object_get(o, "code"), status, err);
+		rc = rpc_error(o, status, err);
 	else if (status != 200 || !json_object_get(o, "result"))
 		rc = capi_fail(err, MSB_ERR_INVALID_RESPONSE,
 			       "the server's answer (HTTP %d) has neither result nor error",

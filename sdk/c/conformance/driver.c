@@ -107,6 +107,30 @@ static json_t *driver_stream(const struct msb_execution *x,
 	return json_stringn(text, n);
 }
 
+/* [mime, text, bytes in hex, note] of each. */
+static json_t *driver_results(const struct msb_execution *x)
+{
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < msb_execution_result_count(x); i++) {
+		const struct msb_result *r = msb_execution_result(x, i);
+		const unsigned char *p = r->data;
+		char *hex = calloc(r->len + 1, 2);
+		json_t *text = r->is_text ? json_stringn(r->data, r->len) : json_null();
+		json_t *one = json_array();
+
+		for (size_t k = 0; k < r->len; k++)
+			sprintf(hex + 2 * k, "%02x", p[k]);
+		json_array_append_new(one, json_string(r->mime));
+		json_array_append_new(one, text);
+		json_array_append_new(one, json_string(hex));
+		json_array_append_new(one, driver_text(r->note));
+		json_array_append_new(all, one);
+		free(hex);
+	}
+	return all;
+}
+
 static json_t *driver_execution(const struct msb_execution *x)
 {
 	json_t *o = json_object(), *lines = json_array(), *args;
@@ -144,6 +168,7 @@ static json_t *driver_execution(const struct msb_execution *x)
 	json_object_set_new(o, "reason", driver_text(msb_execution_reason(x)));
 	json_object_set_new(o, "state_lost", json_boolean(msb_execution_state_lost(x)));
 	json_object_set_new(o, "timed_out", json_boolean(msb_execution_timed_out(x)));
+	json_object_set_new(o, "results", driver_results(x));
 	return o;
 }
 
@@ -373,13 +398,18 @@ static int driver_list_boxes(const struct request *r, json_t **ok, struct msb_er
 	qsort(sorted, n, sizeof(struct msb_info *), driver_compare);
 	*ok = json_array();
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(*ok, json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s}",
+		json_array_append_new(*ok, json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, "
+						     "s:o, s:o, s:s?, s:o}",
 						     "name", sorted[i]->name, "namespace",
 						     sorted[i]->namespace_name, "image",
 						     sorted[i]->image, "state", sorted[i]->state,
 						     "engine", sorted[i]->engine, "isolation",
 						     sorted[i]->isolation, "started_at",
-						     sorted[i]->started_at));
+						     sorted[i]->started_at, "memory",
+						     driver_integer(sorted[i]->memory_mib), "cpus",
+						     driver_integer(sorted[i]->cpus), "scope",
+						     sorted[i]->scope, "idle_timeout",
+						     driver_number(sorted[i]->idle_timeout)));
 	free(sorted);
 	msb_list_free(l);
 	return 0;

@@ -2,6 +2,7 @@
 """What can go wrong.  Everything that this package raises on purpose is a MicrosandboxError."""
 from __future__ import annotations
 
+import errno as errnos
 from typing import Any, Dict, Optional, Type
 
 
@@ -98,7 +99,69 @@ class CommandTimeoutError(ApiError, TimeoutError):
 
 
 class LimitError(ApiError):
-    """The server has as many sandboxes as it may have."""
+    """The server, or the key, has as many sandboxes as it may have, or sends too many requests."""
+
+
+class FileError(ApiError, OSError):
+    """A file operation failed in the sandbox.
+
+    What Python has an exception for is that too: `except FileNotFoundError` works.
+
+    Attributes:
+        errno: as in the module errno; None if this machine has no such error
+        errno_name: "ENOENT"
+        path: in the sandbox
+    """
+
+    def __init__(self, message: str, code: Optional[int], http_status: int, data: Any = None) -> None:
+        super().__init__(message, code, http_status, data)
+        known = data if isinstance(data, dict) else {}
+        name, path = known.get("errno"), known.get("path")
+        self.errno_name: Optional[str] = name if isinstance(name, str) else None
+        self.errno = getattr(errnos, self.errno_name or "", None)
+        self.path: Optional[str] = path if isinstance(path, str) else None
+        self.filename = self.path
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class _NotFound(FileError, FileNotFoundError):
+    pass
+
+
+class _Exists(FileError, FileExistsError):
+    pass
+
+
+class _IsADirectory(FileError, IsADirectoryError):
+    pass
+
+
+class _NotADirectory(FileError, NotADirectoryError):
+    pass
+
+
+class _Permission(FileError, PermissionError):
+    pass
+
+
+_BY_ERRNO: Dict[Any, Type[FileError]] = {
+    "ENOENT": _NotFound,
+    "EEXIST": _Exists,
+    "EISDIR": _IsADirectory,
+    "ENOTDIR": _NotADirectory,
+    "EACCES": _Permission,
+    "EPERM": _Permission,
+}
+for _cls in _BY_ERRNO.values():
+    _cls.__name__ = _cls.__qualname__ = "FileError"
+
+
+def api_error(cls: Type[ApiError], message: str, code: Optional[int], http_status: int, data: Any) -> ApiError:
+    if cls is FileError and isinstance(data, dict) and isinstance(data.get("errno"), str):
+        cls = _BY_ERRNO.get(data["errno"], FileError)
+    return cls(message, code, http_status, data)
 
 
 # Names of errors in the schema (see _wire.ERRORS) that have a class of their own.
@@ -110,6 +173,7 @@ BY_NAME: Dict[str, Type[ApiError]] = {
     "TimedOut": CommandTimeoutError,
     "Limit": LimitError,
     "Denied": AccessDeniedError,
+    "FileFailed": FileError,
 }
 # HTTP statuses of answers that are not JSON-RPC.
 BY_STATUS: Dict[int, Type[ApiError]] = {
@@ -117,4 +181,5 @@ BY_STATUS: Dict[int, Type[ApiError]] = {
     401: AuthenticationError,
     403: AccessDeniedError,
     404: SandboxNotFoundError,
+    429: LimitError,
 }
