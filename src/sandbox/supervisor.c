@@ -26,6 +26,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -339,6 +340,17 @@ static int supervisor_load_config(struct supervisor *s, struct err *e)
 	return rc ? rc : sandbox_config_parse(text, len, &s->cfg, e);
 }
 
+/*
+ * A server looks for sandboxes once, when it starts.  If the one that wanted this sandbox is
+ * gone before ours could be connected to, its successor has not seen it and never will.
+ */
+static bool supervisor_unwanted(const struct supervisor *s)
+{
+	struct pollfd p = { .fd = s->owner_fd };
+
+	return s->cfg.detached && s->owner_fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
+}
+
 static int supervisor_start(struct supervisor *s, struct err *e)
 {
 	int rc;
@@ -353,6 +365,8 @@ static int supervisor_start(struct supervisor *s, struct err *e)
 	     (rc = loop_watch_add(s->loop, &s->net_watch, s->net.pidfd, EPOLLIN))) ||
 	    (rc = supervisor_listen(s, e)))
 		return err_set(e, -rc, "cannot watch the sandbox's processes");
+	if (supervisor_unwanted(s))
+		return err_set(e, EPIPE, "who started the sandbox is gone");
 	supervisor_set_state(s, SANDBOX_BOOTING);
 	loop_timer_set(s->loop, &s->boot_timer, (uint64_t)s->cfg.boot_timeout_s * 1000);
 	if (s->owner_fd >= 0)
