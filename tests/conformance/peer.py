@@ -9,13 +9,12 @@ import json
 import re
 import sys
 
+from peer_http import http
+from peer_streams import Stream, info
+
 
 def reply(result):
     return http(json.dumps({"jsonrpc": "2.0", "result": result, "id": 1}).encode())
-
-
-def http(body, status="200 OK", kind="application/json", extra=""):
-    return (f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{extra}\r\n").encode() + body
 
 
 def printed(*lines, **more):
@@ -164,7 +163,39 @@ class Peer:
             return reply({"sandboxes": [{"name": "b", "namespace": p.get("namespace", "default"), "image": "i",
                                          "state": "running", "engine": None, "isolation": "emulated",
                                          "started_at": "2026-01-02T03:04:05Z"}]}), False
+        if method == "sandbox.restart":
+            return reply(f"Sandbox {name} was restarted, but timed out waiting for it to be fully running. "
+                         "It may still be initializing." if name.startswith("slow-") else f"Sandbox {name} restarted successfully"), False
+        if method in ("sandbox.get", "sandbox.keep_alive"):
+            return self.get(name, p), False
+        if method == "sandbox.logs":
+            return reply({"source": p.get("source", "console"), "lines": [json.dumps(p, sort_keys=True), "é"]}), False
+        if method.startswith("sandbox.fs."):
+            return self.file(method, p), False
         return failed(-32601, f"Method not found: {method}", "404 Not Found"), False
+
+    @staticmethod
+    def get(name, p):
+        if name.startswith("nobody-"):
+            return failed(-32001, f"Sandbox {name} is not running: start it with sandbox.start", "404 Not Found")
+        return reply({"name": name, "namespace": "default", "image": "i", "engine": "tcg", "isolation": "emulated",
+                      "state": "booting" if name.startswith("slow-") else "running",
+                      "started_at": "2026-01-02T03:04:05Z", "memory": 512, "cpus": 1, "scope": "public",
+                      "idle_timeout": p.get("idle_timeout", 7.5)})
+
+    @staticmethod
+    def file(method, p):
+        path = p["path"]
+        if path == "/gone":
+            return failed(-32007, "stat /gone: No such file or directory", "404 Not Found",
+                          {"errno": "ENOENT", "path": path, "code": 4001})
+        if path == "/odd":
+            return failed(-32007, "stat /odd: strange", "400 Bad Request", {"errno": "ENEWERROR", "path": path, "code": 2001})
+        if path == "/nonsense":
+            return reply({"entries": [{}]} if method.endswith("list") else {})
+        link = {"type": "symlink", "target": "x"} if path == "/link" else {}
+        told = {**info(path, 3), **link, "name": json.dumps({"method": method, **p}, sort_keys=True)}
+        return reply({"entries": [told]} if method.endswith("list") else told)
 
     async def serve(self, reader, writer):
         self.connections += 1
@@ -173,6 +204,12 @@ class Peer:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 headers = {k.lower(): v.strip() for k, _, v in (h.partition(":") for h in head[1:])}
+                method, target, version = head[0].split(" ")
+                assert version == "HTTP/1.1", head[0]
+                if target.startswith("/api/v1/sandboxes/"):
+                    if await Stream(self, method, target, headers, reader, writer).answer():
+                        break
+                    continue
                 assert head[0] == "POST /api/v1/rpc HTTP/1.1", head[0]
                 body = await reader.readexactly(int(headers["content-length"]))
                 data, close = await self.answer(json.loads(body), headers, reader, writer, connection)

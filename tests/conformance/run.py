@@ -333,7 +333,7 @@ async def run_suite(path, args, failures):
     cases = [c for c in suite["cases"] if not args.only or args.only in c["name"] or c.get("always")]
     cases = [c for c in cases if not (args.quick and c.get("slow"))]
     server = PeerServer() if suite["server"] == "peer" else MsbServer(args.msb, suite["server"])
-    sdks = [s for s in drivers(args) if s in args.sdk]
+    sdks = [s for s in drivers(args) if s in args.sdk and s in suite.get("faces", [s])]
     async with server:
         jobs = [run_sdk(s, drivers(args)[s], suite, cases, server.names, failures, args.verbose) for s in sdks]
         # Sandboxes are heavy, so one SDK after the other; the peer is not.

@@ -168,7 +168,7 @@ class Parts(unittest.TestCase):
             self.assertFalse(reader.done)
             reader.feed(answer[cut:])
             self.assertTrue(reader.done and reader.keep_alive)
-            self.assertEqual((reader.status, reader.body), (200, b"hello world"))
+            self.assertEqual((reader.status, reader.take()), (200, b"hello world"))
 
     def test_more_than_the_answer_makes_a_connection_useless(self):
         reader = _http.ResponseReader()

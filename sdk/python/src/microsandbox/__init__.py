@@ -19,8 +19,11 @@ from ._async import (
     PythonSandbox,
     list_sandboxes,
 )
+from ._async_exec import CodeStream, CommandStream, Process
+from ._async_files import Files, FileStream
+from ._events import ExitStatus, Output
 from ._protocol import RichResult
-from ._wire import Line, SandboxInfo, SandboxMetrics
+from ._wire import FileInfo, Line, SandboxInfo, SandboxMetrics
 from .errors import (
     AccessDeniedError,
     ApiError,
@@ -46,12 +49,18 @@ __all__ = [
     "ApiError",
     "AuthenticationError",
     "BaseSandbox",
+    "CodeStream",
     "Command",
     "CommandExecution",
     "CommandNotRunError",
+    "CommandStream",
     "CommandTimeoutError",
     "Execution",
+    "ExitStatus",
     "FileError",
+    "FileInfo",
+    "FileStream",
+    "Files",
     "InvalidParamsError",
     "InvalidResponseError",
     "LimitError",
@@ -60,6 +69,8 @@ __all__ = [
     "MicrosandboxError",
     "NodeSandbox",
     "NotStartedError",
+    "Output",
+    "Process",
     "PythonSandbox",
     "RequestTimeoutError",
     "RichResult",

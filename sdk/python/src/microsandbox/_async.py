@@ -3,99 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from types import TracebackType
-from typing import Any, Dict, Generator, Generic, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, Generator, Generic, List, Mapping, Optional, Sequence, Type, TypeVar
 
 from . import _protocol as p
-from ._http import ResponseReader, build_request
+from . import _requests as r
+from ._async_exec import CodeStream, CommandStream, Listener, Opening, Process, gather, open_events
+from ._async_files import Files
+from ._async_http import Transport
 from ._settings import Endpoint
 from ._wire import CommandResult, ReplResult, SandboxInfo, SandboxMetrics
-from .errors import MicrosandboxError, RequestTimeoutError, SandboxNotFoundError, UnreachableError
+from .errors import MicrosandboxError, RequestTimeoutError, SandboxNotFoundError
 
-_Streams = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _Sandbox = TypeVar("_Sandbox", bound="BaseSandbox")
 
 # After a start that was given up, the sandbox is asked to stop, and waited for that long.
 GIVEN_UP_STOP_LIMIT = 5.0
-
-
-class _Transport:
-    """Connections to one server, kept open from call to call.
-
-    A call has a connection of its own while it lasts.  One that is cancelled, or whose time
-    is up, closes it: the server then kills what the call had started.
-    """
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._loop: Optional[asyncio.AbstractEventLoop] = None
-        self._idle: List[_Streams] = []
-
-    async def call(self, call: p.Call) -> Any:
-        request = build_request(self._endpoint, p.RPC_PATH, p.encode(call))
-        try:
-            status, body = await asyncio.wait_for(self._round_trip(request), call.limit)
-        except asyncio.TimeoutError:
-            raise RequestTimeoutError(
-                f"the server at {self._endpoint.url} did not answer {call.method} within {call.limit:g} seconds"
-            ) from None
-        return p.decode(status, body)
-
-    async def _round_trip(self, request: bytes) -> Tuple[int, bytes]:
-        reader, writer = self._take_idle() or await self._connect()
-        answer = ResponseReader()
-        try:
-            writer.write(request)
-            # The answer may come, and be an error, before all of a request is written.
-            sent = asyncio.ensure_future(writer.drain())
-            try:
-                while not answer.done:
-                    answer.feed(await reader.read(1 << 16))
-            finally:
-                whole = sent.done() and not sent.cancelled() and sent.exception() is None
-                sent.cancel()
-        except OSError as e:
-            writer.transport.abort()
-            raise UnreachableError(f"the connection to {self._endpoint.url} broke: {e}") from e
-        except BaseException:
-            writer.transport.abort()
-            raise
-        if answer.keep_alive and whole:
-            self._idle.append((reader, writer))
-        else:
-            writer.transport.abort()  # close() would wait until the rest of the request is sent
-        return answer.status, answer.body
-
-    def _take_idle(self) -> Optional[_Streams]:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # Connections of another loop cannot be used; that loop's end closes them.
-            self._idle, self._loop = [], loop
-        while self._idle:
-            reader, writer = self._idle.pop()
-            if not reader.at_eof() and not writer.transport.is_closing():
-                return reader, writer
-            writer.close()
-        return None
-
-    async def _connect(self) -> _Streams:
-        e = self._endpoint
-        try:
-            if e.unix_path is not None:
-                return await asyncio.open_unix_connection(e.unix_path)
-            context = ssl.create_default_context() if e.tls else None
-            return await asyncio.open_connection(e.host, e.port, ssl=context)
-        except OSError as error:
-            raise UnreachableError(
-                f"cannot reach the server at {e.url}: {error}; is it running (msb server start)?"
-            ) from error
-
-    def close(self) -> None:
-        for _, writer in self._idle:
-            if not writer.transport.is_closing():
-                writer.close()
-        self._idle = []
 
 
 class Execution(p.ExecutionBase):
@@ -150,15 +73,89 @@ class Command:
         self._sandbox = sandbox
 
     async def run(
-        self, command: str, args: Optional[Sequence[str]] = None, timeout: Optional[float] = None
+        self,
+        command: str,
+        args: Optional[Sequence[str]] = None,
+        timeout: Optional[float] = None,
+        *,
+        env: Optional[r.Envs] = None,
+        cwd: Optional[str] = None,
+        user: Optional[str] = None,
+        stdin: Optional[r.Data] = None,
+        on_stdout: Optional[Listener] = None,
+        on_stderr: Optional[Listener] = None,
     ) -> CommandExecution:
         """Runs a program, found in PATH, with these arguments; no shell is involved.
 
         `timeout` is in seconds; None means none.  When it is over, the program and all that
         it started are killed and CommandTimeoutError is raised.
+
+        Args:
+            env: added to the sandbox's environment: a mapping, or ["KEY=VALUE", ...]
+            cwd: where it starts
+            user: "name", "uid", "name:group"; default: the image's
+            stdin: its input, text or bytes
+            on_stdout, on_stderr: called with each piece of text as it comes
         """
-        call = self._sandbox._command_call(command, args, timeout)
-        return CommandExecution(CommandResult.from_wire(await self._sandbox._http.call(call)))
+        if all(v is None for v in (env, cwd, user, stdin, on_stdout, on_stderr)):
+            call = self._sandbox._command_call(command, args, timeout)
+            return CommandExecution(CommandResult.from_wire(await self._sandbox._http.call(call)))
+        o = r.exec_object(command, args, env, cwd, user, timeout, stdin)
+        stream = await self._stream(o)
+        lines = await gather(stream, {"stdout": on_stdout, "stderr": on_stderr})
+        return CommandExecution(p.command_result(stream._events.end, o, lines.end(), lines.truncated))
+
+    def stream(
+        self,
+        command: str,
+        args: Optional[Sequence[str]] = None,
+        timeout: Optional[float] = None,
+        *,
+        env: Optional[r.Envs] = None,
+        cwd: Optional[str] = None,
+        user: Optional[str] = None,
+        stdin: Optional[r.Data] = None,
+    ) -> Opening[CommandStream]:
+        """As run(), with the output as it comes:
+
+            async with sandbox.command.stream("make") as stream:
+                async for output in stream:
+                    print(output.text, end="")
+            print(stream.exit.exit_code)
+
+        A time limit that is reached is no error: `exit.timed_out`.
+        """
+        o = r.exec_object(command, args, env, cwd, user, timeout, stdin)
+        return Opening(lambda: self._stream(o))
+
+    async def _stream(self, o: Dict[str, Any]) -> CommandStream:
+        http = self._sandbox._http
+        stream = CommandStream(http.url, *await open_events(http, self._sandbox._exec_request(o), "exit"))
+        return await stream._begin()
+
+    def start(
+        self,
+        command: str,
+        args: Optional[Sequence[str]] = None,
+        timeout: Optional[float] = None,
+        *,
+        env: Optional[r.Envs] = None,
+        cwd: Optional[str] = None,
+        user: Optional[str] = None,
+        stdin: Optional[r.Data] = None,
+        tty: bool = False,
+        rows: Optional[int] = None,
+        cols: Optional[int] = None,
+    ) -> Opening[Process]:
+        """Starts a program whose input is written while it runs; with `tty` on a terminal of `rows` and
+        `cols` (24, 80), where all output is "stdout".  The other arguments are those of run()."""
+        more = {"tty": tty or None, "rows": rows, "cols": cols}
+        o = r.exec_object(command, args, env, cwd, user, p.check_timeout(timeout), stdin, **more)
+        return Opening(lambda: self._start(o))
+
+    async def _start(self, o: Dict[str, Any]) -> Process:
+        http = self._sandbox._http
+        return await Process(http.url, await http.open_websocket(self._sandbox._exec_target()))._begin(o)
 
 
 class Metrics:
@@ -230,8 +227,9 @@ class BaseSandbox(p.SandboxState):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._http = _Transport(self._endpoint)
+        self._http = Transport(self._endpoint)
         self._command = Command(self)
+        self._files = Files(self)
         self._metrics_face = Metrics(self)
 
     @classmethod
@@ -256,7 +254,7 @@ class BaseSandbox(p.SandboxState):
         sandbox = cls(server_url, namespace, name, api_key)
         sandbox._is_started = True
         try:
-            sandbox._is_ready = (await sandbox.metrics.get()).running
+            sandbox._is_ready = (await sandbox.info()).state == "running"
         except BaseException:
             sandbox._is_started = False
             sandbox._http.close()
@@ -283,6 +281,7 @@ class BaseSandbox(p.SandboxState):
         timeout: Optional[float] = None,
         *,
         scope: Optional[str] = None,
+        idle_timeout: Optional[float] = None,
     ) -> None:
         """Starts the sandbox and waits until it answers; does nothing if it was started already.
 
@@ -294,6 +293,7 @@ class BaseSandbox(p.SandboxState):
             workdir: where code and programs start
             scope: what the network reaches: "none", "public" (default), "any"
             timeout: seconds, default 180
+            idle_timeout: seconds without a call after which it is stopped; default: never
             volumes, ports, depends_on, scripts: the server refuses them so far
             shell, exec: have no effect so far
         """
@@ -323,12 +323,72 @@ class BaseSandbox(p.SandboxState):
         finally:
             self._http.close()
 
-    async def run(self, code: str, timeout: Optional[float] = None) -> Execution:
+    async def restart(self, timeout: Optional[float] = None) -> None:
+        """Stops the sandbox and starts it again, configured as it was, with a fresh disk.
+
+        `timeout`: of the start, seconds; default 180.
+        """
+        self._started(await self._http.call(self._restart_call(timeout)))
+
+    async def info(self) -> SandboxInfo:
+        """What the server knows of the sandbox."""
+        return SandboxInfo.from_wire(await self._http.call(self._info_call()))
+
+    async def keep_alive(self, idle_timeout: Optional[float] = p.AS_IT_IS) -> SandboxInfo:
+        """Counts as use, so that the sandbox is not stopped as idle.
+
+        `idle_timeout`: from now on that one, seconds; None: it is never stopped as idle.
+        """
+        return SandboxInfo.from_wire(await self._http.call(self._keep_alive_call(idle_timeout)))
+
+    async def logs(self, source: Optional[str] = None, tail: Optional[int] = None) -> List[str]:
+        """The last lines (`tail`, default 200) of a log.
+
+        `source`: "console" (default; what the sandbox's kernel and programs say), "vm" or "supervisor".
+        """
+        return self._log_lines(await self._http.call(self._logs_call(source, tail)))
+
+    async def run(
+        self,
+        code: str,
+        timeout: Optional[float] = None,
+        *,
+        on_stdout: Optional[Listener] = None,
+        on_stderr: Optional[Listener] = None,
+    ) -> Execution:
         """Runs code in the sandbox's interpreter, which keeps its state from call to call.
 
         After `timeout` seconds the code is interrupted: the Execution then has `timed_out`.
+        on_stdout, on_stderr are called with each piece of text as it comes.
         """
-        return Execution(ReplResult.from_wire(await self._http.call(self._repl_call(code, timeout))))
+        if on_stdout is None and on_stderr is None:
+            return Execution(ReplResult.from_wire(await self._http.call(self._repl_call(code, timeout))))
+        stream = await self._stream(code, timeout)
+        lines = await gather(stream, {"stdout": on_stdout, "stderr": on_stderr})
+        return Execution(p.repl_result(stream._events.end, lines.end(), lines.truncated))
+
+    def stream(self, code: str, timeout: Optional[float] = None) -> Opening[CodeStream]:
+        """As run(), with the output as it comes:
+
+            async with sandbox.stream("for i in range(3): print(i)") as stream:
+                async for output in stream:
+                    print(output.text, end="")
+                execution = await stream.wait()
+        """
+        return Opening(lambda: self._stream(code, timeout))
+
+    async def _stream(self, code: str, timeout: Optional[float]) -> CodeStream:
+        request = self._repl_request(code, timeout)
+        return CodeStream(self._http.url, *await open_events(self._http, request, "done"))
+
+    @property
+    def files(self) -> Files:
+        return self._files
+
+    @property
+    def fs(self) -> Files:
+        """The same as `files`."""
+        return self._files
 
     @property
     def command(self) -> Command:
@@ -365,7 +425,7 @@ async def list_sandboxes(
     server_url: Optional[str] = None, namespace: Optional[str] = None, api_key: Optional[str] = None
 ) -> List[SandboxInfo]:
     """The sandboxes of a namespace; "*" means every namespace that the key may see."""
-    http = _Transport(Endpoint(server_url, api_key))
+    http = Transport(Endpoint(server_url, api_key))
     try:
         return p.infos(await http.call(p.list_call(namespace)))
     finally:

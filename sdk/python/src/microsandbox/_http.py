@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Dict, Optional
 
+from ._requests import Request
 from ._settings import Endpoint
 from .errors import InvalidResponseError, UnreachableError
 
@@ -16,24 +17,41 @@ BODY_MAX = 512 << 20
 USER_AGENT = "microsandbox-python/1"
 
 
-def build_request(endpoint: Endpoint, path: str, body: bytes) -> bytes:
+def build_request(endpoint: Endpoint, r: Request, streamed: bool = False, websocket_key: Optional[str] = None) -> bytes:
+    """`streamed`: the body follows, in chunks."""
     head = [
-        f"POST {endpoint.prefix}{path} HTTP/1.1",
+        f"{r.method} {endpoint.prefix}{r.target} HTTP/1.1",
         f"Host: {endpoint.authority}",
         f"User-Agent: {USER_AGENT}",
-        "Accept: application/json",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
+        f"Accept: {r.accept}",
     ]
+    if r.content_type is not None:
+        head.append(f"Content-Type: {r.content_type}")
+    if streamed:
+        head.append("Transfer-Encoding: chunked")
+    elif r.body is not None:
+        head.append(f"Content-Length: {len(r.body)}")
+    if websocket_key is not None:
+        head += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        head.append(f"Sec-WebSocket-Key: {websocket_key}")
     if endpoint.api_key:
         head.append(f"Authorization: Bearer {endpoint.api_key}")
-    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
+    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + (r.body or b"")
+
+
+def chunk(data: bytes) -> bytes:
+    """Of a streamed body; empty: its end."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class ResponseReader:
-    """Takes the bytes of one answer as they come; `done` says when it is whole."""
+    """Takes the bytes of one answer as they come; `done` says when it is whole.
 
-    def __init__(self) -> None:
+    `upgrade`: 101 is an answer, and what follows it is left in `rest`.
+    """
+
+    def __init__(self, upgrade: bool = False) -> None:
+        self._upgrade = upgrade
         self.done = False
         self.status = 0
         self.keep_alive = False
@@ -45,8 +63,19 @@ class ResponseReader:
         self._in_trailer = False
 
     @property
-    def body(self) -> bytes:
-        return bytes(self._body)
+    def headers(self) -> Optional[Dict[str, str]]:
+        """None: the head has not come yet."""
+        return self._headers
+
+    @property
+    def rest(self) -> bytes:
+        return bytes(self._raw)
+
+    def take(self) -> bytes:
+        """What has come of the body since it was asked last."""
+        data = bytes(self._body)
+        self._body.clear()
+        return data
 
     def feed(self, data: bytes) -> None:
         """`data` empty: the connection ended."""
@@ -141,6 +170,9 @@ class ResponseReader:
             if not colon or name != name.strip():
                 raise InvalidResponseError(f"the answer is no HTTP: bad header {line[:80]!r}")
             headers[name.lower()] = value.strip()
+        if self.status == 101 and self._upgrade:
+            self._headers, self.done = headers, True
+            return False
         if 100 <= self.status < 200:
             return True  # "100 Continue" and the like: the answer is still to come
         self._headers = headers

@@ -5,33 +5,43 @@ from __future__ import annotations
 import base64
 import json
 import warnings
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Union
 
+from . import _requests as r
 from . import _wire
+from ._requests import Envs, Request
 from ._settings import Endpoint, random_name
-from ._wire import CommandResult, Line, ReplResult, SandboxInfo, SandboxMetrics, WireResult
+from ._wire import CommandResult, FileInfo, Line, ReplResult, SandboxInfo, SandboxMetrics, WireResult
 from .errors import (
     BY_NAME,
     BY_STATUS,
     ApiError,
+    CommandTimeoutError,
+    FileError,
     InvalidResponseError,
     NotStartedError,
     SandboxNotFoundError,
+    api_error,
 )
 
 RPC_PATH = "/api/v1/rpc"
+JSON = "application/json"
+EVENTS = "text/event-stream"
+BYTES = "application/octet-stream"
 # What an answer may take beyond the call's own time limit, seconds.
 GRACE = 30.0
 STOP_LIMIT = 60.0
+# The server gives a sign of life more often than that while a call's output is streamed.
+SILENCE_LIMIT = 60.0
 QUERY_LIMIT = 30.0
 DEFAULT_MEMORY = 512
 DEFAULT_CPUS = 1.0
 DEFAULT_START_TIMEOUT = 180.0
+#: of keep_alive(): the idle time-out stays
+AS_IT_IS: Any = object()
 STILL_STARTING = "timed out waiting"
 # What is taken off the end of output() and error(); the same in all SDKs.
 WHITE_SPACE = " \t\r\n\v\f"
-
-Envs = Union[Sequence[str], Mapping[str, str]]
 
 
 class Call(NamedTuple):
@@ -41,20 +51,16 @@ class Call(NamedTuple):
 
 
 def encode(call: Call) -> bytes:
-    body = {"jsonrpc": "2.0", "id": 1, "method": call.method, "params": call.params}
-    try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except UnicodeEncodeError as e:
-        raise ValueError("a text has half a surrogate pair in it, which UTF-8 cannot express") from e
+    return r.json_bytes({"jsonrpc": "2.0", "id": 1, "method": call.method, "params": call.params})
 
 
-def _api_error(o: Any, status: int) -> ApiError:
+def error_of(o: Any, status: int) -> ApiError:
     """`o`: the member "error" of an answer."""
     if isinstance(o, dict) and isinstance(o.get("message"), str):
         code = o.get("code")
         code = code if isinstance(code, int) else None
         cls = BY_NAME.get(_wire.ERRORS.get(code or 0, ""), ApiError)
-        return cls(o["message"], code, status, o.get("data"))
+        return api_error(cls, o["message"], code, status, o.get("data"))
     raise InvalidResponseError(f"the server's answer (HTTP {status}) has an error without a message")
 
 
@@ -71,9 +77,12 @@ def decode(status: int, body: bytes) -> Any:
         raise InvalidResponseError(f"the server's answer (HTTP {status}) is no object")
     error = o.get("error")
     if isinstance(error, str):
+        if isinstance(o.get("errno"), str):
+            data = {"errno": o["errno"], "path": o.get("path")}
+            raise api_error(FileError, error, o["code"] if isinstance(o.get("code"), int) else None, status, data)
         raise _plain_error(error, o.get("code"), status)
     if error is not None:
-        raise _api_error(error, status)
+        raise error_of(error, status)
     if status != 200 or "result" not in o:
         raise InvalidResponseError(f"the server's answer (HTTP {status}) has neither result nor error")
     return o["result"]
@@ -84,11 +93,24 @@ def _plain_error(message: str, code: Any, status: int) -> ApiError:
     return cls(message, code if isinstance(code, int) else None, status)
 
 
-def check_timeout(timeout: Optional[float]) -> Optional[float]:
+def refused(status: int, body: bytes) -> NoReturn:
+    """Raises what an answer says that is not what was asked for."""
+    decode(status, body)
+    raise InvalidResponseError(f"the server's answer (HTTP {status}) is not what was asked for")
+
+
+def check_upgrade(headers: Mapping[str, str], accept: str) -> None:
+    """Is the answer to a WebSocket's handshake one to ours?"""
+    upgrade = headers.get("upgrade", "").lower() == "websocket"
+    if not upgrade or headers.get("sec-websocket-accept") != accept or "sec-websocket-extensions" in headers:
+        raise InvalidResponseError("the server's answer to the WebSocket's handshake is not one to ours")
+
+
+def check_timeout(timeout: Optional[float], name: str = "timeout") -> Optional[float]:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
-        raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+        raise ValueError(f"{name} must be a number of seconds above 0, not {timeout!r}")
     return timeout
 
 
@@ -228,6 +250,7 @@ class SandboxState:
         scripts: Optional[Mapping[str, str]] = None,
         exec: Optional[str] = None,
         scope: Optional[str] = None,
+        idle_timeout: Optional[float] = None,
         timeout: Optional[float] = None,
     ) -> None:
         self._endpoint = Endpoint(server_url, api_key)
@@ -248,6 +271,7 @@ class SandboxState:
             "scripts": scripts,
             "exec": exec,
             "scope": scope,
+            "idle_timeout": idle_timeout,
             "timeout": timeout,
         }
 
@@ -287,6 +311,7 @@ class SandboxState:
 
     def _start_call(self, given: Mapping[str, Any]) -> Call:
         o = {k: v if v is not None else self._options[k] for k, v in given.items()}
+        check_timeout(o["idle_timeout"], "idle_timeout")
         timeout = check_timeout(DEFAULT_START_TIMEOUT if o["timeout"] is None else o["timeout"])
         assert timeout is not None
         envs = o["envs"]
@@ -296,7 +321,7 @@ class SandboxState:
             "cpus": max(1, int((DEFAULT_CPUS if o["cpus"] is None else o["cpus"]) + 0.5)),
             "envs": [f"{k}={v}" for k, v in envs.items()] if isinstance(envs, Mapping) else envs,
         }
-        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope"):
+        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope", "idle_timeout"):
             config[key] = o[key]
         config = {k: _plain(v) for k, v in config.items() if v is not None}
         return Call(_wire.START, self._params(config=config, timeout=timeout), timeout + GRACE)
@@ -342,9 +367,113 @@ class SandboxState:
                 return m
         raise SandboxNotFoundError(f"Sandbox {self._name} is not running", -32001, 404)
 
+    def _info_call(self) -> Call:
+        self._check_started()
+        return Call(_wire.GET, self._params(), QUERY_LIMIT)
+
+    def _logs_call(self, source: Optional[str], tail: Optional[int]) -> Call:
+        self._check_started()
+        given = {"source": source, "tail": tail}
+        params = self._params(**{k: v for k, v in given.items() if v is not None})
+        return Call(_wire.LOGS, params, QUERY_LIMIT)
+
+    @staticmethod
+    def _log_lines(result: Any) -> List[str]:
+        lines = result.get("lines") if isinstance(result, dict) else None
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            raise InvalidResponseError("the server's answer has no proper 'lines'")
+        return lines
+
+    def _restart_call(self, timeout: Optional[float]) -> Call:
+        self._check_started()
+        limit = check_timeout(DEFAULT_START_TIMEOUT if timeout is None else timeout)
+        assert limit is not None
+        return Call(_wire.RESTART, self._params(timeout=limit), limit + STOP_LIMIT + GRACE)
+
+    def _restarted(self, result: Any) -> None:
+        self._started(result)
+
+    def _keep_alive_call(self, idle_timeout: Optional[float]) -> Call:
+        self._check_started()
+        params = self._params()
+        if idle_timeout is not AS_IT_IS:
+            params["idle_timeout"] = check_timeout(idle_timeout, "idle_timeout")
+        return Call(_wire.KEEP_ALIVE, params, QUERY_LIMIT)
+
+    def _file_call(self, method: str, path: str, user: Optional[str], **more: Any) -> Call:
+        self._check_started()
+        given = {"path": path, "user": user, **more}
+        return Call(method, self._params(**{k: v for k, v in given.items() if v is not None and v is not False}), None)
+
+    def _files_target(self, path: str, **query: Any) -> str:
+        self._check_started()
+        return r.target(self._name, self._namespace, "files", path=path, **query)
+
+    def _exec_target(self) -> str:
+        self._check_started()
+        return r.target(self._name, self._namespace, "exec")
+
+    def _exec_request(self, o: Dict[str, Any]) -> Request:
+        check_timeout(o.get("timeout"))
+        return Request("POST", self._exec_target(), EVENTS, r.json_bytes(o), JSON)
+
+    def _repl_request(self, code: str, timeout: Optional[float]) -> Request:
+        self._check_started()
+        o: Dict[str, Any] = {"language": self.language, "code": code}
+        if check_timeout(timeout) is not None:
+            o["timeout"] = timeout
+        target = r.target(self._name, self._namespace, "repl")
+        return Request("POST", target, EVENTS, r.json_bytes(o), JSON)
+
     def __repr__(self) -> str:
         state = "started" if self._is_started else "not started"
         return f"<{type(self).__name__} {self._name!r} {state}>"
+
+
+def entries(result: Any) -> List[FileInfo]:
+    found = result.get("entries") if isinstance(result, dict) else None
+    if not isinstance(found, list):
+        raise InvalidResponseError("the server's answer has no proper 'entries'")
+    return [FileInfo.from_wire(o) for o in found]
+
+
+def file_info(status: int, body: bytes) -> FileInfo:
+    """Of the answer to a PUT."""
+    try:
+        o = json.loads(body.decode("utf-8")) if status == 200 else None
+    except ValueError:
+        o = None
+    return FileInfo.from_wire(o) if isinstance(o, dict) and "error" not in o else refused(status, body)
+
+
+def text_of(data: bytes, path: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path} is no text in UTF-8: {e}") from None
+
+
+def check_events(status: int, headers: Mapping[str, str]) -> bool:
+    """Is the answer a stream of events?  If not, its body says why."""
+    return status == 200 and headers.get("content-type", "").split(";")[0].strip().lower() == EVENTS
+
+
+def call_ended(error: Optional[Dict[str, Any]]) -> None:
+    if error is not None:
+        raise error_of(error, 200)
+
+
+def repl_result(end: Any, lines: List[Dict[str, str]], truncated: bool) -> ReplResult:
+    return ReplResult.from_wire({**end, "output": lines, "truncated": end.get("truncated") or truncated})
+
+
+def command_result(end: Any, o: Mapping[str, Any], lines: List[Dict[str, str]], truncated: bool) -> CommandResult:
+    """`o`: the request.  Raises CommandTimeoutError as command.run() does."""
+    if end.get("reason") == "timeout":
+        message = f"Command timeout after {o['timeout']:g} seconds"
+        raise CommandTimeoutError(message, -32004, 200, {"output": lines})
+    more = {"command": o["command"], "args": o["args"], "output": lines, "truncated": truncated}
+    return CommandResult.from_wire({**end, **more})
 
 
 def _plain(v: Any) -> Any:

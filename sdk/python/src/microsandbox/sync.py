@@ -10,28 +10,36 @@ A sandbox may be used by several threads at once.
 """
 from __future__ import annotations
 
-import socket
-import ssl
-import threading
-import time
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, TypeVar
 
 from . import _protocol as p
+from . import _requests as r
+from ._events import ExitStatus, Output
 from ._protocol import RichResult
-from ._http import ResponseReader, build_request
 from ._settings import Endpoint
-from ._wire import CommandResult, Line, ReplResult, SandboxInfo, SandboxMetrics
-from .errors import MicrosandboxError, RequestTimeoutError, SandboxNotFoundError, UnreachableError
+from ._sync_exec import CodeStream, CommandStream, Listener, Process, gather, open_events
+from ._sync_files import Files, FileStream
+from ._sync_http import Transport
+from ._wire import CommandResult, FileInfo, Line, ReplResult, SandboxInfo, SandboxMetrics
+from .errors import MicrosandboxError, RequestTimeoutError, SandboxNotFoundError
 
 __all__ = [
     "BaseSandbox",
+    "CodeStream",
     "Command",
     "CommandExecution",
+    "CommandStream",
     "Execution",
+    "ExitStatus",
+    "FileInfo",
+    "FileStream",
+    "Files",
     "Line",
     "Metrics",
     "NodeSandbox",
+    "Output",
+    "Process",
     "PythonSandbox",
     "RichResult",
     "SandboxInfo",
@@ -41,112 +49,6 @@ __all__ = [
 
 _Sandbox = TypeVar("_Sandbox", bound="BaseSandbox")
 GIVEN_UP_STOP_LIMIT = 5.0
-
-
-class _Transport:
-    """Connections to one server, kept open from call to call; a call has its own while it lasts."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._lock = threading.Lock()
-        self._idle: List[socket.socket] = []
-
-    def call(self, call: p.Call) -> Any:
-        request = build_request(self._endpoint, p.RPC_PATH, p.encode(call))
-        end = None if call.limit is None else time.monotonic() + call.limit
-        try:
-            status, body = self._round_trip(request, end)
-        except (socket.timeout, TimeoutError) as e:
-            if isinstance(e, MicrosandboxError):
-                raise
-            raise RequestTimeoutError(
-                f"the server at {self._endpoint.url} did not answer {call.method} within {call.limit:g} seconds"
-            ) from None
-        return p.decode(status, body)
-
-    def _round_trip(self, request: bytes, end: Optional[float]) -> Tuple[int, bytes]:
-        s = self._take_idle() or self._connect(end)
-        answer = ResponseReader()
-        try:
-            self._set_time(s, end)
-            whole = self._send(s, request)
-            while not answer.done:
-                self._set_time(s, end)
-                answer.feed(s.recv(1 << 16))
-        except socket.timeout:
-            s.close()
-            raise
-        except OSError as e:
-            s.close()
-            if isinstance(e, MicrosandboxError):
-                raise
-            raise UnreachableError(f"the connection to {self._endpoint.url} broke: {e}") from e
-        except BaseException:
-            s.close()
-            raise
-        if answer.keep_alive and whole:
-            with self._lock:
-                self._idle.append(s)
-        else:
-            s.close()
-        return answer.status, answer.body
-
-    @staticmethod
-    def _send(s: socket.socket, request: bytes) -> bool:
-        """Return: was all sent?  If not, the server may still have said why."""
-        try:
-            s.sendall(request)
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
-
-    @staticmethod
-    def _set_time(s: socket.socket, end: Optional[float]) -> None:
-        left = None if end is None else end - time.monotonic()
-        if left is not None and left <= 0:
-            raise socket.timeout()
-        s.settimeout(left)
-
-    def _take_idle(self) -> Optional[socket.socket]:
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                s = self._idle.pop()
-            # Silent and open is what an idle connection is; a byte or an end makes it useless.
-            try:
-                s.settimeout(0)
-                s.recv(1)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                return s
-            except OSError:
-                pass
-            s.close()
-
-    def _connect(self, end: Optional[float]) -> socket.socket:
-        e = self._endpoint
-        left = None if end is None else max(0.001, end - time.monotonic())
-        try:
-            if e.unix_path is not None:
-                s = socket.socket(socket.AF_UNIX)
-                s.settimeout(left)
-                s.connect(e.unix_path)
-                return s
-            s = socket.create_connection((e.host, e.port), left)
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return ssl.create_default_context().wrap_socket(s, server_hostname=e.host) if e.tls else s
-        except socket.timeout:
-            raise
-        except OSError as error:
-            raise UnreachableError(
-                f"cannot reach the server at {e.url}: {error}; is it running (msb server start)?"
-            ) from error
-
-    def close(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for s in idle:
-            s.close()
 
 
 class Execution(p.ExecutionBase):
@@ -180,11 +82,64 @@ class Command:
         self._sandbox = sandbox
 
     def run(
-        self, command: str, args: Optional[Sequence[str]] = None, timeout: Optional[float] = None
+        self,
+        command: str,
+        args: Optional[Sequence[str]] = None,
+        timeout: Optional[float] = None,
+        *,
+        env: Optional[r.Envs] = None,
+        cwd: Optional[str] = None,
+        user: Optional[str] = None,
+        stdin: Optional[r.Data] = None,
+        on_stdout: Optional[Listener] = None,
+        on_stderr: Optional[Listener] = None,
     ) -> CommandExecution:
         """See microsandbox.Command.run()."""
-        call = self._sandbox._command_call(command, args, timeout)
-        return CommandExecution(CommandResult.from_wire(self._sandbox._http.call(call)))
+        if all(v is None for v in (env, cwd, user, stdin, on_stdout, on_stderr)):
+            call = self._sandbox._command_call(command, args, timeout)
+            return CommandExecution(CommandResult.from_wire(self._sandbox._http.call(call)))
+        o = r.exec_object(command, args, env, cwd, user, timeout, stdin)
+        stream = self._stream(o)
+        lines = gather(stream, {"stdout": on_stdout, "stderr": on_stderr})
+        return CommandExecution(p.command_result(stream._events.end, o, lines.end(), lines.truncated))
+
+    def stream(
+        self,
+        command: str,
+        args: Optional[Sequence[str]] = None,
+        timeout: Optional[float] = None,
+        *,
+        env: Optional[r.Envs] = None,
+        cwd: Optional[str] = None,
+        user: Optional[str] = None,
+        stdin: Optional[r.Data] = None,
+    ) -> CommandStream:
+        """See microsandbox.Command.stream()."""
+        return self._stream(r.exec_object(command, args, env, cwd, user, timeout, stdin))
+
+    def _stream(self, o: Dict[str, Any]) -> CommandStream:
+        http = self._sandbox._http
+        return CommandStream(http.url, *open_events(http, self._sandbox._exec_request(o), "exit"))._begin()
+
+    def start(
+        self,
+        command: str,
+        args: Optional[Sequence[str]] = None,
+        timeout: Optional[float] = None,
+        *,
+        env: Optional[r.Envs] = None,
+        cwd: Optional[str] = None,
+        user: Optional[str] = None,
+        stdin: Optional[r.Data] = None,
+        tty: bool = False,
+        rows: Optional[int] = None,
+        cols: Optional[int] = None,
+    ) -> Process:
+        """See microsandbox.Command.start()."""
+        more = {"tty": tty or None, "rows": rows, "cols": cols}
+        o = r.exec_object(command, args, env, cwd, user, p.check_timeout(timeout), stdin, **more)
+        http = self._sandbox._http
+        return Process(http.url, http.open_websocket(self._sandbox._exec_target()))._begin(o)
 
 
 class Metrics:
@@ -217,8 +172,9 @@ class BaseSandbox(p.SandboxState):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._http = _Transport(self._endpoint)
+        self._http = Transport(self._endpoint)
         self._command = Command(self)
+        self._files = Files(self)
         self._metrics_face = Metrics(self)
 
     @classmethod
@@ -241,7 +197,7 @@ class BaseSandbox(p.SandboxState):
         sandbox = cls(server_url, namespace, name, api_key)
         sandbox._is_started = True
         try:
-            sandbox._is_ready = sandbox.metrics.get().running
+            sandbox._is_ready = sandbox.info().state == "running"
         except BaseException:
             sandbox._is_started = False
             sandbox._http.close()
@@ -267,6 +223,7 @@ class BaseSandbox(p.SandboxState):
         timeout: Optional[float] = None,
         *,
         scope: Optional[str] = None,
+        idle_timeout: Optional[float] = None,
     ) -> None:
         """See microsandbox.BaseSandbox.start()."""
         if self._is_started:
@@ -301,9 +258,50 @@ class BaseSandbox(p.SandboxState):
             self._http.close()
             raise
 
-    def run(self, code: str, timeout: Optional[float] = None) -> Execution:
+    def restart(self, timeout: Optional[float] = None) -> None:
+        """See microsandbox.BaseSandbox.restart()."""
+        self._started(self._http.call(self._restart_call(timeout)))
+
+    def info(self) -> SandboxInfo:
+        """What the server knows of the sandbox."""
+        return SandboxInfo.from_wire(self._http.call(self._info_call()))
+
+    def keep_alive(self, idle_timeout: Optional[float] = p.AS_IT_IS) -> SandboxInfo:
+        """See microsandbox.BaseSandbox.keep_alive()."""
+        return SandboxInfo.from_wire(self._http.call(self._keep_alive_call(idle_timeout)))
+
+    def logs(self, source: Optional[str] = None, tail: Optional[int] = None) -> List[str]:
+        """See microsandbox.BaseSandbox.logs()."""
+        return self._log_lines(self._http.call(self._logs_call(source, tail)))
+
+    def run(
+        self,
+        code: str,
+        timeout: Optional[float] = None,
+        *,
+        on_stdout: Optional[Listener] = None,
+        on_stderr: Optional[Listener] = None,
+    ) -> Execution:
         """See microsandbox.BaseSandbox.run()."""
-        return Execution(ReplResult.from_wire(self._http.call(self._repl_call(code, timeout))))
+        if on_stdout is None and on_stderr is None:
+            return Execution(ReplResult.from_wire(self._http.call(self._repl_call(code, timeout))))
+        stream = self.stream(code, timeout)
+        lines = gather(stream, {"stdout": on_stdout, "stderr": on_stderr})
+        return Execution(p.repl_result(stream._events.end, lines.end(), lines.truncated))
+
+    def stream(self, code: str, timeout: Optional[float] = None) -> CodeStream:
+        """See microsandbox.BaseSandbox.stream()."""
+        request = self._repl_request(code, timeout)
+        return CodeStream(self._http.url, *open_events(self._http, request, "done"))
+
+    @property
+    def files(self) -> Files:
+        return self._files
+
+    @property
+    def fs(self) -> Files:
+        """The same as `files`."""
+        return self._files
 
     @property
     def command(self) -> Command:
@@ -341,7 +339,7 @@ def list_sandboxes(
     server_url: Optional[str] = None, namespace: Optional[str] = None, api_key: Optional[str] = None
 ) -> List[SandboxInfo]:
     """The sandboxes of a namespace; "*" means every namespace that the key may see."""
-    http = _Transport(Endpoint(server_url, api_key))
+    http = Transport(Endpoint(server_url, api_key))
     try:
         return p.infos(http.call(p.list_call(namespace)))
     finally:
