@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Line, SandboxInfo, SandboxMetrics } from './lib/types.cjs';
+import type { FileInfo, Line, SandboxInfo, SandboxMetrics } from './lib/types.cjs';
 
-export type { Line, SandboxInfo, SandboxMetrics };
+export type { FileInfo, Line, SandboxInfo, SandboxMetrics };
 
 /** Where the server is, and who asks.  What is not given the environment says (MSB_SERVER_URL,
  *  MSB_API_KEY), else a file .env in the current directory. */
@@ -23,6 +23,34 @@ export interface RunOptions extends CancelOptions {
   timeout?: number | undefined;
 }
 
+/** Is called with each piece of text as it comes; what it returns is waited for. */
+export type Listener = (text: string) => void | Promise<void>;
+
+export interface ListenOptions {
+  onStdout?: Listener | undefined;
+  onStderr?: Listener | undefined;
+}
+
+export interface ExecOptions extends RunOptions {
+  /** Added to the sandbox's environment: an object, or ["KEY=VALUE", ...]. */
+  env?: Readonly<Record<string, string>> | readonly string[] | undefined;
+  /** Where it starts. */
+  cwd?: string | undefined;
+  /** "name", "uid", "name:group"; default: the image's. */
+  user?: string | undefined;
+  /** Its input. */
+  stdin?: string | Uint8Array | ArrayBuffer | undefined;
+}
+
+export interface ProcessOptions extends ExecOptions {
+  /** A terminal: all output is "stdout". */
+  tty?: boolean | undefined;
+  /** Of the terminal; default 24. */
+  rows?: number | undefined;
+  /** Of the terminal; default 80. */
+  cols?: number | undefined;
+}
+
 export interface StartOptions extends CancelOptions {
   /** Default: that of the language. */
   image?: string | undefined;
@@ -38,6 +66,8 @@ export interface StartOptions extends CancelOptions {
   scope?: 'none' | 'public' | 'any' | undefined;
   /** Seconds, default 180. */
   timeout?: number | undefined;
+  /** Seconds without use after which it is stopped; default: never. */
+  idleTimeout?: number | undefined;
   /** The server refuses these so far. */
   volumes?: readonly string[] | undefined;
   ports?: readonly string[] | undefined;
@@ -135,7 +165,144 @@ export class Command {
   private constructor();
   /** Runs a program, found in PATH, with these arguments; no shell is involved.  When the time
    *  limit is over, the program and all that it started are killed: CommandTimeoutError. */
-  run(command: string, args?: readonly string[] | null, options?: RunOptions | number): Promise<CommandExecution>;
+  run(
+    command: string,
+    args?: readonly string[] | null,
+    options?: (ExecOptions & ListenOptions) | number,
+  ): Promise<CommandExecution>;
+  /** As run(), with the output as it comes.  A time limit that is reached is no error: `exit.timedOut`. */
+  stream(command: string, args?: readonly string[] | null, options?: ExecOptions): Promise<CommandStream>;
+  /** Starts a program whose input is written while it runs. */
+  start(command: string, args?: readonly string[] | null, options?: ProcessOptions): Promise<Process>;
+}
+
+/** A piece of what is printed, as it came. */
+export interface Output {
+  readonly stream: 'stdout' | 'stderr';
+  readonly data: Uint8Array;
+  /** The same as text; what is no UTF-8 is U+FFFD.  A character that is cut is in the later piece. */
+  readonly text: string;
+}
+
+/** How a program ended. */
+export class ExitStatus {
+  private constructor();
+  /** 128 + n after signal n. */
+  readonly exitCode: number;
+  /** Is exitCode 0? */
+  readonly success: boolean;
+  /** "exited", "signal" or "timeout". */
+  readonly reason: string;
+  /** The number of the signal that ended it, if one did. */
+  readonly signal: number | undefined;
+  readonly durationMs: number | undefined;
+  readonly timedOut: boolean;
+}
+
+/** `for await` it; leaving the loop early kills what runs. */
+interface OutputStream extends AsyncIterableIterator<Output> {
+  /** Kills what runs, if it has not ended. */
+  close(): Promise<void>;
+}
+
+/** A program that runs: the output as it comes. */
+export interface CommandStream extends OutputStream {}
+export class CommandStream {
+  private constructor();
+  readonly pid: number | undefined;
+  /** Undefined while it runs. */
+  readonly exit: ExitStatus | undefined;
+  /** Waits for the end; output that was not read until then is dropped. */
+  wait(): Promise<ExitStatus>;
+}
+
+/** Code that runs: the output as it comes. */
+export interface CodeStream extends OutputStream {}
+export class CodeStream {
+  private constructor();
+  /** Waits for the end; output that was not read until then is dropped, and the Execution has none. */
+  wait(): Promise<Execution>;
+}
+
+/** A program with input: write to it while the output comes. */
+export interface Process extends OutputStream {}
+export class Process {
+  private constructor();
+  readonly pid: number | undefined;
+  /** Undefined while it runs. */
+  readonly exit: ExitStatus | undefined;
+  /** Input; a string is sent as UTF-8.  Waits while the program takes none. */
+  write(data: string | Uint8Array | ArrayBuffer): Promise<void>;
+  /** Ends the input. */
+  closeStdin(): Promise<void>;
+  /** Of the terminal. */
+  resize(rows: number, cols: number): Promise<void>;
+  /** "SIGINT" or a number: to the foreground of the terminal, else to the program and what it started. */
+  signal(signal: string | number): Promise<void>;
+  /** Waits for the end; output that was not read until then is dropped. */
+  wait(): Promise<ExitStatus>;
+}
+
+export interface FileOptions extends CancelOptions {
+  /** With whose rights: "name", "uid", "name:group"; default: the image's. */
+  user?: string | undefined;
+}
+
+export interface ReadOptions extends FileOptions {
+  /** Where to begin, bytes. */
+  offset?: number | undefined;
+  /** How much at most, bytes. */
+  length?: number | undefined;
+}
+
+export interface WriteOptions extends FileOptions {
+  /** Permission bits. */
+  mode?: number | undefined;
+  /** At the end of the file, instead of replacing it. */
+  append?: boolean | undefined;
+  /** The file must not exist. */
+  exclusive?: boolean | undefined;
+  /** Makes the directories on the way to it. */
+  parents?: boolean | undefined;
+}
+
+/** What download() writes to: a stream.Writable. */
+interface WritableLike {
+  write(data: Uint8Array): boolean;
+}
+
+/** Files of a sandbox.  Paths are absolute.  What fails in the sandbox is a FileError. */
+export class Files {
+  private constructor();
+  /** The content; a Buffer. */
+  read(path: string, options?: ReadOptions): Promise<Uint8Array>;
+  /** The content as text; TypeError if it is no UTF-8. */
+  readText(path: string, options?: ReadOptions): Promise<string>;
+  /** The content piece by piece, of any size. */
+  readStream(path: string, options?: ReadOptions): Promise<AsyncIterableIterator<Uint8Array>>;
+  /** Writes the content to a stream, which stays open.  Returns how many bytes there were. */
+  download(path: string, writable: WritableLike, options?: ReadOptions): Promise<number>;
+  /** A file that is there is replaced as a whole, unless `append`. */
+  write(path: string, data: string | Uint8Array | ArrayBuffer, options?: WriteOptions): Promise<FileInfo>;
+  /** As write(), of any size: from a stream.Readable, or pieces.  If that fails, the file stays as it was. */
+  upload(
+    path: string,
+    source: AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array>,
+    options?: WriteOptions,
+  ): Promise<FileInfo>;
+  /** The entries of a directory, sorted by name; symbolic links are not followed. */
+  list(path: string, options?: FileOptions): Promise<FileInfo[]>;
+  /** `follow`: of a symbolic link, what it points to. */
+  stat(path: string, options?: FileOptions & { follow?: boolean | undefined }): Promise<FileInfo>;
+  /** `parents`: makes those on the way too, and one that is there is no error. */
+  mkdir(
+    path: string,
+    options?: FileOptions & { parents?: boolean | undefined; mode?: number | undefined },
+  ): Promise<FileInfo>;
+  /** `recursive`: a directory with all that it holds.  Returns the file as it was. */
+  remove(path: string, options?: FileOptions & { recursive?: boolean | undefined }): Promise<FileInfo>;
+  /** A file that has the new name is replaced.  Returns the file at its new place. */
+  rename(path: string, to: string, options?: FileOptions): Promise<FileInfo>;
 }
 
 /** What a sandbox uses. */
@@ -174,6 +341,9 @@ export abstract class BaseSandbox {
   abstract getDefaultImage(): Promise<string>;
 
   readonly command: Command;
+  readonly files: Files;
+  /** The same as `files`. */
+  readonly fs: Files;
   readonly metrics: Metrics;
   readonly name: string;
   readonly namespace: string | undefined;
@@ -191,7 +361,22 @@ export abstract class BaseSandbox {
   stop(options?: CancelOptions): Promise<void>;
   /** Runs code in the sandbox's interpreter, which keeps its state from call to call.  At the time
    *  limit the code is interrupted: the Execution then has `timedOut`. */
-  run(code: string, options?: RunOptions | number): Promise<Execution>;
+  run(code: string, options?: (RunOptions & ListenOptions) | number): Promise<Execution>;
+  /** As run(), with the output as it comes. */
+  stream(code: string, options?: RunOptions): Promise<CodeStream>;
+  /** Stops the sandbox and starts it again, configured as it was, with a fresh disk.  `timeout`: of the
+   *  start, seconds; default 180. */
+  restart(options?: RunOptions): Promise<void>;
+  /** What the server knows of the sandbox. */
+  info(options?: CancelOptions): Promise<SandboxInfo>;
+  /** Counts as use, so that the sandbox is not stopped as idle.  `idleTimeout`: from now on that one,
+   *  seconds; null: it is never stopped as idle. */
+  keepAlive(options?: CancelOptions & { idleTimeout?: number | null | undefined }): Promise<SandboxInfo>;
+  /** The last lines (`tail`, default 200) of a log: "console" (default; what the sandbox's kernel and
+   *  first process print), "vm" or "supervisor". */
+  logs(
+    options?: CancelOptions & { source?: 'console' | 'vm' | 'supervisor' | undefined; tail?: number | undefined },
+  ): Promise<string[]>;
 }
 
 /** A sandbox that runs Python. */
@@ -244,5 +429,12 @@ export class CommandTimeoutError extends ApiError {
   readonly stdout: string;
   readonly stderr: string;
 }
-/** The server has as many sandboxes as it may have. */
+/** A file operation failed in the sandbox. */
+export class FileError extends ApiError {
+  /** "ENOENT" and the like. */
+  readonly errno: string | undefined;
+  /** In the sandbox. */
+  readonly path: string | undefined;
+}
+/** The server, or the key, has as many sandboxes as it may have, or sends too many requests. */
 export class LimitError extends ApiError {}

@@ -186,8 +186,8 @@ class Stream:
     async def put(self):
         path = self.query["path"]
         if path == "/early":  # the body is not looked at
-            await self.send(refusal("write /early: No space left on device", "400 Bad Request", 2001, errno="ENOSPC",
-                                    path=path))
+            body = {"error": "write /early: No space left on device", "code": 2001, "errno": "ENOSPC", "path": path}
+            await self.send(http(json.dumps(body).encode(), "400 Bad Request", extra="Connection: close\r\n"))
             self.writer.write_eof()
             while await self.reader.read(1 << 16):
                 pass

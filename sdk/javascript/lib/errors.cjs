@@ -34,6 +34,15 @@ class SandboxFailedError extends ApiError {}
 class CommandNotRunError extends ApiError {}
 class LimitError extends ApiError {}
 
+class FileError extends ApiError {
+  constructor(message, options) {
+    super(message, options);
+    const known = options.data !== null && typeof options.data === 'object' ? options.data : {};
+    this.errno = typeof known.errno === 'string' ? known.errno : undefined;
+    this.path = typeof known.path === 'string' ? known.path : undefined;
+  }
+}
+
 class CommandTimeoutError extends ApiError {
   get stdout() {
     return textOf(this.data, 'stdout');
@@ -61,6 +70,7 @@ const byName = {
   TimedOut: CommandTimeoutError,
   Limit: LimitError,
   Denied: AccessDeniedError,
+  FileFailed: FileError,
 };
 // HTTP statuses of answers that are not JSON-RPC.
 const byStatus = {
@@ -68,6 +78,7 @@ const byStatus = {
   401: AuthenticationError,
   403: AccessDeniedError,
   404: SandboxNotFoundError,
+  429: LimitError,
 };
 
 module.exports = {
@@ -85,6 +96,7 @@ module.exports = {
     SandboxFailedError,
     CommandNotRunError,
     CommandTimeoutError,
+    FileError,
     LimitError,
   },
   byName,

@@ -3,11 +3,21 @@
 'use strict';
 
 const { classes } = require('./errors.cjs');
+const { CodeStream, CommandStream, ExitStatus, Process, gather, openEvents, openProcess } = require('./exec.cjs');
+const { Files } = require('./files.cjs');
 const { Transport, fromWire } = require('./http.cjs');
+const { execObject, target } = require('./requests.cjs');
 const { makeEndpoint, randomName } = require('./settings.cjs');
 const { methods } = require('./wire.cjs');
 
-const { InvalidResponseError, MicrosandboxError, NotStartedError, RequestTimeoutError, SandboxNotFoundError } = classes;
+const {
+  CommandTimeoutError,
+  InvalidResponseError,
+  MicrosandboxError,
+  NotStartedError,
+  RequestTimeoutError,
+  SandboxNotFoundError,
+} = classes;
 
 // What an answer may take beyond the call's own time limit, seconds.
 const GRACE = 30;
@@ -22,13 +32,14 @@ const STILL_STARTING = 'timed out waiting';
 
 const OPTIONS = [
   'serverUrl', 'namespace', 'name', 'apiKey', 'image', 'memory', 'cpus', 'volumes', 'ports', 'envs', 'dependsOn',
-  'workdir', 'shell', 'scripts', 'exec', 'scope', 'timeout',
+  'workdir', 'shell', 'scripts', 'exec', 'scope', 'idleTimeout', 'timeout',
 ];
 const START_OPTIONS = OPTIONS.slice(OPTIONS.indexOf('image'));
 // Members of the configuration that are passed on as they are: [name here, name on the wire].
 const PASSED_ON = [
   ['volumes', 'volumes'], ['ports', 'ports'], ['dependsOn', 'depends_on'], ['workdir', 'workdir'], ['shell', 'shell'],
   ['scripts', 'scripts'], ['exec', 'exec'], ['scope', 'scope'],
+  ['idleTimeout', 'idle_timeout'],
 ];
 
 /** A misspelt option would otherwise have no effect and nobody would know. */
@@ -69,10 +80,10 @@ class SandboxOptionsBuilder {
   }
 }
 
-function checkTimeout(timeout) {
+function checkTimeout(timeout, name = 'timeout') {
   if (timeout === undefined || timeout === null) return undefined;
   if (typeof timeout !== 'number' || !(timeout > 0) || timeout === Infinity) {
-    throw new RangeError(`timeout must be a number of seconds above 0, not ${String(timeout)}`);
+    throw new RangeError(`${name} must be a number of seconds above 0, not ${String(timeout)}`);
   }
   return timeout;
 }
@@ -165,6 +176,12 @@ class CommandExecution extends Printed {
   }
 }
 
+/** Of code that was streamed. */
+function executionOf(stream, lines) {
+  const end = stream._end;
+  return new Execution({ ...end, output: lines.end(), truncated: end.truncated || lines.truncated });
+}
+
 function sandboxesOf(result) {
   if (result === null || typeof result !== 'object' || !Array.isArray(result.sandboxes)) {
     throw new InvalidResponseError("the server's answer has no proper 'sandboxes'");
@@ -176,20 +193,51 @@ function sandboxesOf(result) {
 const callOptions = (options) => (typeof options === 'number' ? { timeout: options } : options || {});
 
 class Command {
-  #sandbox;
+  #http;
+  #target;
   #call;
 
-  constructor(sandbox, call) {
-    this.#sandbox = sandbox;
+  /** `target` and `call`: of the sandbox; they throw if it is not started. */
+  constructor(http, targetOf, call) {
+    this.#http = http;
+    this.#target = targetOf;
     this.#call = call;
   }
 
   async run(command, args = [], options = {}) {
-    const { timeout, signal } = callOptions(options);
-    if (args !== null && !Array.isArray(args)) throw new TypeError('args must be an array of strings');
-    const limit = checkTimeout(timeout);
-    const params = { command, args: args || [], timeout: limit };
-    return new CommandExecution(await this.#call(methods.COMMAND_RUN, params, withGrace(limit), signal));
+    const { timeout, signal, env, cwd, user, stdin, onStdout, onStderr } = callOptions(options);
+    const limit = checkTimeout(timeout) ?? undefined;
+    const o = execObject(command, args, { env, cwd, user, stdin, timeout: limit });
+    if ([env, cwd, user, stdin, onStdout, onStderr].every((v) => v === undefined || v === null)) {
+      const params = { command, args: o.args, timeout: limit };
+      return new CommandExecution(await this.#call(methods.COMMAND_RUN, params, withGrace(limit), signal));
+    }
+    const stream = await this.#stream(o, signal);
+    const lines = await gather(stream, { onStdout, onStderr });
+    const end = stream._end;
+    const output = lines.end();
+    if (end.reason === 'timeout') {
+      const text = `Command timeout after ${limit} seconds`;
+      throw new CommandTimeoutError(text, { code: -32004, httpStatus: 200, data: { output } });
+    }
+    return new CommandExecution({ ...end, command, args: o.args, output, truncated: lines.truncated });
+  }
+
+  async stream(command, args = [], options = {}) {
+    const { signal, ...more } = callOptions(options);
+    checkTimeout(more.timeout);
+    return this.#stream(execObject(command, args, { ...more, tty: undefined, rows: undefined, cols: undefined }), signal);
+  }
+
+  async #stream(request, signal) {
+    const exchange = await openEvents(this.#http, this.#target('exec'), request, signal);
+    return new CommandStream(this.#http.endpoint.url, exchange, 'exit')._begin();
+  }
+
+  async start(command, args = [], options = {}) {
+    const { signal, ...more } = callOptions(options);
+    checkTimeout(more.timeout);
+    return openProcess(this.#http, this.#target('exec'), execObject(command, args, more), signal);
   }
 }
 
@@ -247,7 +295,9 @@ class BaseSandbox {
     this.#http = new Transport(this.#endpoint);
     this.#name = options.name || randomName();
     const call = (method, params, limit, signal) => this.#startedCall(method, params, limit, signal);
-    this.command = new Command(this, call);
+    const targetOf = (what, query) => this.#target(what, query);
+    this.command = new Command(this.#http, targetOf, call);
+    this.files = new Files(this.#http, targetOf, call);
     this.metrics = new Metrics(this, call);
   }
 
@@ -268,13 +318,18 @@ class BaseSandbox {
     const sandbox = new this({ ...options, name });
     sandbox.#isStarted = true;
     try {
-      sandbox.#isReady = await sandbox.metrics.isRunning(options);
+      sandbox.#isReady = (await sandbox.info(options)).state === 'running';
     } catch (error) {
       sandbox.#isStarted = false;
       sandbox.#http.close();
       throw error;
     }
     return sandbox;
+  }
+
+  /** The same as `files`. */
+  get fs() {
+    return this.files;
   }
 
   get name() {
@@ -311,6 +366,7 @@ class BaseSandbox {
     checkOptions(given, START_OPTIONS);
     const o = { ...this.#options, ...Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) };
     const timeout = checkTimeout(o.timeout) ?? DEFAULT_START_TIMEOUT;
+    checkTimeout(o.idleTimeout, 'idleTimeout');
     const cpus = o.cpus ?? DEFAULT_CPUS;
     const config = {
       image: o.image || (await this.getDefaultImage()),
@@ -322,12 +378,41 @@ class BaseSandbox {
       if (o[here] !== undefined && o[here] !== null) config[there] = o[here];
     }
     const result = await this.#call(methods.START, { config, timeout }, timeout + GRACE, given.signal);
+    this.#started(result);
+  }
+
+  #started(result) {
     if (typeof result !== 'string') {
       throw new InvalidResponseError("the server's answer to sandbox.start is no text");
     }
     this.#isStarted = true;
     this.#isReady = !result.includes(STILL_STARTING);
     if (!this.#isReady) process.emitWarning(result, 'MicrosandboxWarning');
+  }
+
+  async restart({ timeout, signal } = {}) {
+    const limit = checkTimeout(timeout) ?? DEFAULT_START_TIMEOUT;
+    const most = limit + STOP_LIMIT + GRACE;
+    this.#started(await this.#startedCall(methods.RESTART, { timeout: limit }, most, signal));
+  }
+
+  async info({ signal } = {}) {
+    return fromWire('SandboxInfo', await this.#startedCall(methods.GET, {}, QUERY_LIMIT, signal));
+  }
+
+  async keepAlive({ idleTimeout, signal } = {}) {
+    checkTimeout(idleTimeout, 'idleTimeout');
+    const params = { idle_timeout: idleTimeout }; // undefined: as it is; null: never
+    return fromWire('SandboxInfo', await this.#startedCall(methods.KEEP_ALIVE, params, QUERY_LIMIT, signal));
+  }
+
+  async logs({ source, tail, signal } = {}) {
+    const result = await this.#startedCall(methods.LOGS, { source, tail }, QUERY_LIMIT, signal);
+    const lines = result !== null && typeof result === 'object' ? result.lines : undefined;
+    if (!Array.isArray(lines) || !lines.every((line) => typeof line === 'string')) {
+      throw new InvalidResponseError("the server's answer has no proper 'lines'");
+    }
+    return lines;
   }
 
   async stop(options = {}) {
@@ -342,10 +427,21 @@ class BaseSandbox {
   }
 
   async run(code, options = {}) {
-    const { timeout, signal } = callOptions(options);
+    const { timeout, signal, onStdout, onStderr } = callOptions(options);
+    if (onStdout || onStderr) {
+      const stream = await this.stream(code, { timeout, signal });
+      return executionOf(stream, await gather(stream, { onStdout, onStderr }));
+    }
     const limit = checkTimeout(timeout);
     const params = { language: this.language, code, timeout: limit };
     return new Execution(await this.#startedCall(methods.REPL_RUN, params, withGrace(limit), signal));
+  }
+
+  async stream(code, options = {}) {
+    const { timeout, signal } = callOptions(options);
+    const request = { language: this.language, code, timeout: checkTimeout(timeout) };
+    const exchange = await openEvents(this.#http, this.#target('repl'), request, signal);
+    return new CodeStream(this.#http.endpoint.url, exchange, (end, lines) => executionOf({ _end: end }, lines));
   }
 
   /** After a start of which nobody knows how far it got. */
@@ -357,6 +453,11 @@ class BaseSandbox {
     } finally {
       this.#http.close();
     }
+  }
+
+  #target(what, query) {
+    if (!this.#isStarted) throw new NotStartedError();
+    return target(this.#name, this.#options.namespace, what, query);
   }
 
   async #startedCall(method, params, limit, signal) {
@@ -411,11 +512,16 @@ async function listSandboxes(options = {}) {
 
 module.exports = {
   BaseSandbox,
+  CodeStream,
   Command,
   CommandExecution,
+  CommandStream,
   Execution,
+  ExitStatus,
+  Files,
   Metrics,
   NodeSandbox,
+  Process,
   PythonSandbox,
   RichResult,
   SandboxOptions,
