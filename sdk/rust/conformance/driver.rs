@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What tests/conformance asks of the Rust SDK: a JSON request a line in, an answer a line out.
 //! tests/conformance/README.md has the requests.
+mod stream_ops;
+
 use microsandbox::{
     list_sandboxes, CommandExecution, ErrorKind, Execution, Language, Line, Node, Python, RichResult, Sandbox,
-    SandboxError, SandboxMetrics, SandboxOptions, StartOptions,
+    SandboxError, SandboxInfo, SandboxMetrics, SandboxOptions, StartOptions,
 };
 use serde_json::{json, Map, Value};
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
+use stream_ops::{exec_options, is_stream_op, on_sandbox, on_stream, AnyStream, Listening};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{Mutex, RwLock};
 
@@ -27,9 +30,17 @@ macro_rules! either {
     };
 }
 
-type Boxes = Mutex<HashMap<String, Arc<RwLock<Any>>>>;
+/// What requests name.
+#[derive(Default)]
+struct World {
+    boxes: Mutex<HashMap<String, Arc<RwLock<Any>>>>,
+    streams: Mutex<HashMap<String, Arc<AnyStream>>>,
+}
 
 fn describe(e: &SandboxError) -> Value {
+    if let SandboxError::Io(_) = e {
+        return json!({"kind": "source"});
+    }
     let kind = match e {
         SandboxError::NotStarted => "not_started",
         SandboxError::RequestFailed(_) => "unreachable",
@@ -45,6 +56,7 @@ fn describe(e: &SandboxError) -> Value {
             ErrorKind::CommandNotRun => "not_run",
             ErrorKind::CommandTimeout => "command_timeout",
             ErrorKind::Limit => "limit",
+            ErrorKind::File => "file",
             _ => "server",
         },
         _ => "unknown",
@@ -56,6 +68,10 @@ fn describe(e: &SandboxError) -> Value {
         if api.kind() == ErrorKind::CommandTimeout {
             o["stdout"] = json!(api.stdout());
             o["stderr"] = json!(api.stderr());
+        }
+        if api.kind() == ErrorKind::File {
+            o["errno"] = json!(api.errno());
+            o["path"] = json!(api.path());
         }
     }
     o
@@ -75,6 +91,7 @@ fn start_options(o: &Value) -> StartOptions {
     s.memory = o["memory"].as_u64().map_or(s.memory, |n| n as u32);
     s.cpus = o["cpus"].as_f64().map_or(s.cpus, |n| n as f32);
     s.timeout = o["timeout"].as_f64().map_or(s.timeout, |n| n as f32);
+    s.idle_timeout = o["idle_timeout"].as_f64().map(|n| n as f32);
     s.envs = texts(&o["envs"]);
     s.volumes = texts(&o["volumes"]);
     s.ports = texts(&o["ports"]);
@@ -174,8 +191,30 @@ fn metrics_json(m: &SandboxMetrics) -> Value {
     })
 }
 
+fn info_json(i: &SandboxInfo) -> Value {
+    json!({
+        "name": i.name,
+        "namespace": i.namespace,
+        "image": i.image,
+        "state": i.state,
+        "engine": i.engine,
+        "isolation": i.isolation,
+        "started_at": i.started_at,
+        "memory": i.memory,
+        "cpus": i.cpus,
+        "scope": i.scope,
+        "idle_timeout": i.idle_timeout,
+    })
+}
+
 async fn run<L: Language>(sb: &Sandbox<L>, q: &Value) -> Result<Value, SandboxError> {
     let code = q["code"].as_str().unwrap();
+    if q["listen"] == true {
+        let mut heard = Listening::default();
+        let timeout = q["timeout"].as_f64().map(duration);
+        let x = sb.run_with_listener(code, timeout, |stream, text| heard.add(stream, text)).await?;
+        return Ok(joined(execution(x).await?, json!({ "heard": heard.value() })));
+    }
     let x = match q["timeout"].as_f64() {
         None => sb.run(code).await?,
         Some(s) => sb.run_with_timeout(code, duration(s)).await?,
@@ -193,6 +232,15 @@ async fn command<L: Language>(sb: &Sandbox<L>, q: &Value) -> Result<Value, Sandb
     let args = texts(&q["args"]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let command = sb.command().await?;
+    if ["env", "cwd", "user", "stdin", "stdin_base64", "listen"].iter().any(|&k| q.get(k).is_some()) {
+        let options = exec_options(q);
+        if q["listen"] != true {
+            return command_execution(command.run_with(program, &options).await?).await;
+        }
+        let mut heard = Listening::default();
+        let x = command.run_with_listener(program, &options, |stream, text| heard.add(stream, text)).await?;
+        return Ok(joined(command_execution(x).await?, json!({ "heard": heard.value() })));
+    }
     let x = match q["timeout"].as_f64() {
         None => command.run(program, Some(args), None).await?,
         Some(s) if s.fract() == 0.0 => command.run(program, Some(args), Some(s as i32)).await?,
@@ -212,7 +260,7 @@ async fn metrics<L: Language>(sb: &Sandbox<L>, what: &str) -> Result<Value, Sand
     })
 }
 
-async fn make(boxes: &Boxes, q: &Value) -> Result<Value, SandboxError> {
+async fn make(world: &World, q: &Value) -> Result<Value, SandboxError> {
     let python = q["language"] == "python";
     let options = options(&q["options"]);
     let sb = match (q["op"].as_str().unwrap(), python) {
@@ -227,26 +275,31 @@ async fn make(boxes: &Boxes, q: &Value) -> Result<Value, SandboxError> {
     if q["op"] == "new" {
         answer["default_image"] = json!(either!(&sb, sb => sb.get_default_image()));
     }
-    boxes.lock().await.insert(text(&q["box"]).unwrap(), Arc::new(RwLock::new(sb)));
+    world.boxes.lock().await.insert(text(&q["box"]).unwrap(), Arc::new(RwLock::new(sb)));
     Ok(answer)
 }
 
-async fn perform(boxes: &Boxes, q: &Value) -> Result<Value, SandboxError> {
+async fn perform(world: &World, q: &Value) -> Result<Value, SandboxError> {
     let op = q["op"].as_str().unwrap();
     match op {
-        "new" | "create" | "attach" => return make(boxes, q).await,
+        "new" | "create" | "attach" => return make(world, q).await,
         "list" => {
             let mut found = list_sandboxes(&options(&q["options"])).await?;
             found.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-            let entry = |i: &microsandbox::SandboxInfo| {
-                json!({"name": i.name, "namespace": i.namespace, "image": i.image, "state": i.state,
-                       "engine": i.engine, "isolation": i.isolation, "started_at": i.started_at})
-            };
-            return Ok(found.iter().map(entry).collect());
+            return Ok(found.iter().map(info_json).collect());
+        }
+        _ if is_stream_op(op) => {
+            let name = q["stream"].as_str().unwrap();
+            if op == "close" {
+                world.streams.lock().await.remove(name);
+                return Ok(Value::Null);
+            }
+            let stream = world.streams.lock().await[name].clone();
+            return on_stream(&stream, q).await;
         }
         _ => {}
     }
-    let one = boxes.lock().await[q["box"].as_str().unwrap()].clone();
+    let one = world.boxes.lock().await[q["box"].as_str().unwrap()].clone();
     match op {
         "start" => {
             let given = q.get("options").map(start_options);
@@ -257,10 +310,23 @@ async fn perform(boxes: &Boxes, q: &Value) -> Result<Value, SandboxError> {
             let mut guard = one.write().await;
             either!(&mut *guard, sb => sb.stop().await.map(|_| state(sb)))
         }
+        "restart" => {
+            let mut guard = one.write().await;
+            either!(&mut *guard, sb => match q["timeout"].as_f64() {
+                None => sb.restart().await,
+                Some(s) => sb.restart_with_timeout(duration(s)).await,
+            }.map(|_| state(sb)))
+        }
+        "open" => {
+            let stream = either!(&*one.read().await, sb => stream_ops::open(sb, q).await)?;
+            let pid = stream.pid();
+            world.streams.lock().await.insert(text(&q["stream"]).unwrap(), Arc::new(stream));
+            Ok(json!({ "pid": pid }))
+        }
         "run" => either!(&*one.read().await, sb => run(sb, q).await),
         "command" => either!(&*one.read().await, sb => command(sb, q).await),
         "metrics" => either!(&*one.read().await, sb => metrics(sb, q["what"].as_str().unwrap()).await),
-        _ => panic!("no such operation: {op}"),
+        _ => either!(&*one.read().await, sb => on_sandbox(sb, q).await),
     }
 }
 
@@ -274,7 +340,7 @@ fn say(id: &Value, key: &str, value: Value) {
 
 #[tokio::main]
 async fn main() {
-    let boxes = Arc::new(Boxes::default());
+    let world = Arc::new(World::default());
     let mut tasks = HashMap::new();
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = input.next_line().await.expect("the runner writes lines") {
@@ -287,9 +353,9 @@ async fn main() {
             say(&q["target"], "error", json!({"kind": "cancelled"}));
             continue;
         }
-        let boxes = boxes.clone();
+        let world = world.clone();
         let task = tokio::spawn(async move {
-            match perform(&boxes, &q).await {
+            match perform(&world, &q).await {
                 Ok(value) => say(&q["id"], "ok", value),
                 Err(e) => say(&q["id"], "error", describe(&e)),
             }

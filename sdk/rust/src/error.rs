@@ -2,6 +2,8 @@
 use crate::types::code;
 use serde_json::Value;
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
 /// What can go wrong.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub enum SandboxError {
     InvalidResponse(String),
     /// An argument that cannot be sent: an address or a time limit that is none.
     InvalidArgument(String),
+    /// What is uploaded could not be read, or what is downloaded not be written.
+    Io(Arc<io::Error>),
     /// The server refused the call, or it failed.
     ServerError(ApiError),
 }
@@ -50,7 +54,9 @@ pub enum ErrorKind {
     CommandNotRun,
     /// The program reached its time limit and was killed.
     CommandTimeout,
-    /// The server has as many sandboxes as it may have.
+    /// A file operation failed in the sandbox: see [`ApiError::errno`] and [`ApiError::path`].
+    File,
+    /// The server, or the key, has as many sandboxes as it may have, or sends too many requests.
     Limit,
     /// Any other.
     Other,
@@ -66,6 +72,7 @@ impl ErrorKind {
             code::TIMED_OUT => Self::CommandTimeout,
             code::LIMIT => Self::Limit,
             code::DENIED => Self::AccessDenied,
+            code::FILE_FAILED => Self::File,
             _ => Self::Other,
         }
     }
@@ -77,6 +84,7 @@ impl ErrorKind {
             401 => Self::Authentication,
             403 => Self::AccessDenied,
             404 => Self::SandboxNotFound,
+            429 => Self::Limit,
             _ => Self::Other,
         }
     }
@@ -98,6 +106,16 @@ impl ApiError {
 
     pub fn http_status(&self) -> u16 {
         self.http_status
+    }
+
+    /// Of [`ErrorKind::File`]: `ENOENT` and the like.
+    pub fn errno(&self) -> Option<&str> {
+        self.data["errno"].as_str()
+    }
+
+    /// Of [`ErrorKind::File`]: the path in the sandbox.
+    pub fn path(&self) -> Option<&str> {
+        self.data["path"].as_str()
     }
 
     /// Of [`ErrorKind::CommandTimeout`]: what the program had printed until then.
@@ -124,6 +142,10 @@ impl ApiError {
 }
 
 impl SandboxError {
+    pub(crate) fn io(e: io::Error) -> Self {
+        Self::Io(Arc::new(e))
+    }
+
     /// What the server answered; `None` if it did not.
     pub fn server_error(&self) -> Option<&ApiError> {
         match self {
@@ -151,6 +173,7 @@ impl fmt::Display for SandboxError {
             Self::RequestFailed(m) | Self::Timeout(m) | Self::InvalidResponse(m) | Self::InvalidArgument(m) => {
                 f.write_str(m)
             }
+            Self::Io(e) => e.fmt(f),
             Self::ServerError(e) => e.fmt(f),
         }
     }

@@ -17,22 +17,34 @@
 #![warn(missing_debug_implementations)]
 
 mod base;
+mod bytes;
+mod command;
 mod error;
+mod events;
 mod execution;
+mod files;
 mod http;
 mod options;
+mod process;
 mod sandbox;
 mod settings;
+mod stream;
 #[rustfmt::skip]
 mod types;
+mod websocket;
 mod wire;
 
 pub use base::BaseSandbox;
+pub use command::{Command, ExecOptions, ProcessOptions};
 pub use error::{ApiError, ErrorKind, SandboxError};
+pub use events::{ExitStatus, Output, Stream};
 pub use execution::{CommandExecution, Execution, RichResult};
+pub use files::{FileStream, Files, MkdirOptions, ReadOptions, WriteOptions};
 pub use options::{SandboxOptions, SandboxOptionsBuilder, StartOptions};
-pub use sandbox::{list_sandboxes, Command, Language, Metrics, Node, NodeSandbox, Python, PythonSandbox, Sandbox};
-pub use types::{code, Line, SandboxInfo, SandboxMetrics};
+pub use process::Process;
+pub use sandbox::{list_sandboxes, Language, Metrics, Node, NodeSandbox, Python, PythonSandbox, Sandbox};
+pub use stream::{CodeStream, CommandStream};
+pub use types::{code, FileInfo, Line, SandboxInfo, SandboxMetrics};
 
 /// The program of the README, so that it is compiled.
 #[cfg(doctest)]

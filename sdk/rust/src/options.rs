@@ -18,6 +18,8 @@ pub struct StartOptions {
     pub scope: Option<String>,
     /// Seconds.
     pub timeout: f32,
+    /// Seconds without use after which it is stopped; `None`: never.
+    pub idle_timeout: Option<f32>,
     /// The server refuses this so far.
     pub volumes: Vec<String>,
     /// The server refuses this so far.
@@ -42,6 +44,7 @@ impl Default for StartOptions {
             workdir: None,
             scope: None,
             timeout: 180.0,
+            idle_timeout: None,
             volumes: Vec::new(),
             ports: Vec::new(),
             depends_on: Vec::new(),
@@ -151,6 +154,12 @@ impl SandboxOptionsBuilder {
     /// Of the start, seconds.
     pub fn timeout(mut self, seconds: f32) -> Self {
         self.options.start.timeout = seconds;
+        self
+    }
+
+    /// Seconds without use after which it is stopped.
+    pub fn idle_timeout(mut self, seconds: f32) -> Self {
+        self.options.start.idle_timeout = Some(seconds);
         self
     }
 

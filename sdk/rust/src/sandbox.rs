@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+use crate::command::Command;
 use crate::error::{ApiError, ErrorKind};
-use crate::execution::{CommandExecution, Execution};
+use crate::execution::Execution;
+use crate::files::Files;
 use crate::http::Transport;
 use crate::options::{SandboxOptions, StartOptions};
 use crate::settings::{random_name, Endpoint};
+use crate::stream::{gather, open_events, CodeStream};
 use crate::types::{code, method, SandboxInfo, SandboxMetrics};
-use crate::{wire, SandboxError};
+use crate::{bytes, wire, SandboxError, Stream};
 use serde_json::{json, Map, Value};
 use std::fmt;
 use std::marker::PhantomData;
@@ -60,19 +63,45 @@ pub struct Sandbox<L> {
 }
 
 #[derive(Debug)]
-struct Inner {
-    http: Transport,
+pub(crate) struct Inner {
+    pub http: Arc<Transport>,
     name: String,
     namespace: Option<String>,
 }
 
 impl Inner {
-    async fn call(&self, method: &str, mut params: Value, limit: Option<Duration>) -> Result<Value, SandboxError> {
+    /// Path and query of what is no JSON-RPC.
+    pub fn target(&self, what: &str, query: &[(&str, Option<String>)]) -> String {
+        let mut target = format!("/api/v1/sandboxes/{}/{what}", bytes::percent_encode(&self.name));
+        let namespace = ("namespace", self.namespace.clone());
+        let given = query.iter().chain([&namespace]).filter_map(|(k, v)| v.as_ref().map(|v| (k, v)));
+        for (i, (key, value)) in given.enumerate() {
+            target.push(if i == 0 { '?' } else { '&' });
+            target.push_str(&format!("{key}={}", bytes::percent_encode(value)));
+        }
+        target
+    }
+
+    pub async fn call(&self, method: &str, mut params: Value, limit: Option<Duration>) -> Result<Value, SandboxError> {
         params["sandbox"] = json!(self.name);
         if let Some(namespace) = &self.namespace {
             params["namespace"] = json!(namespace);
         }
         self.http.call(method, params, limit).await
+    }
+
+    /// A call with a time limit of the server's.
+    pub async fn timed_call(
+        &self,
+        method: &str,
+        mut params: Value,
+        timeout: Option<Duration>,
+    ) -> Result<Value, SandboxError> {
+        if let Some(timeout) = timeout {
+            seconds(timeout.as_secs_f64())?;
+            params["timeout"] = plain(timeout.as_secs_f64());
+        }
+        self.call(method, params, timeout.map(|t| t + GRACE)).await
     }
 
     async fn stop(&self, limit: Duration) -> Result<(), SandboxError> {
@@ -104,7 +133,7 @@ impl<L: Language> Sandbox<L> {
         let options = options.into();
         let endpoint = Endpoint::new(options.server_url, options.api_key)?;
         let inner = Inner {
-            http: Transport::new(endpoint),
+            http: Arc::new(Transport::new(endpoint)),
             name: options.name.filter(|n| !n.is_empty()).unwrap_or_else(random_name),
             namespace: options.namespace,
         };
@@ -139,7 +168,7 @@ impl<L: Language> Sandbox<L> {
     pub async fn attach(options: impl Into<SandboxOptions>) -> Result<Self, SandboxError> {
         let mut sandbox = Self::new(options)?;
         sandbox.is_started = true;
-        sandbox.is_ready = sandbox.metrics().await?.is_running().await?;
+        sandbox.is_ready = sandbox.info().await?.state == "running";
         Ok(sandbox)
     }
 
@@ -179,14 +208,68 @@ impl<L: Language> Sandbox<L> {
         }
         let options = options.as_ref().unwrap_or(&self.start);
         let timeout = seconds(f64::from(options.timeout))?;
+        if let Some(idle) = options.idle_timeout {
+            seconds(f64::from(idle))?;
+        }
         let params = json!({"config": config::<L>(options), "timeout": plain(f64::from(options.timeout))});
         let result = self.inner.call(method::START, params, Some(timeout + GRACE)).await?;
+        self.started(&result)
+    }
+
+    fn started(&mut self, result: &Value) -> Result<(), SandboxError> {
         let text = result.as_str().ok_or_else(|| {
             SandboxError::InvalidResponse("the server's answer to sandbox.start is no text".to_owned())
         })?;
         self.is_started = true;
         self.is_ready = !text.contains(STILL_STARTING);
         Ok(())
+    }
+
+    /// Stops the sandbox and starts it again, configured as it was, with a fresh disk.
+    pub async fn restart(&mut self) -> Result<(), SandboxError> {
+        self.restart_with_timeout(Duration::from_secs(180)).await
+    }
+
+    /// As [`restart`](Self::restart), with a time limit for the start.
+    pub async fn restart_with_timeout(&mut self, timeout: Duration) -> Result<(), SandboxError> {
+        self.check_started()?;
+        let s = timeout.as_secs_f64();
+        let limit = seconds(s)? + STOP_LIMIT + GRACE;
+        let result = self.inner.call(method::RESTART, json!({"timeout": plain(s)}), Some(limit)).await?;
+        self.started(&result)
+    }
+
+    /// What the server knows of the sandbox.
+    pub async fn info(&self) -> Result<SandboxInfo, SandboxError> {
+        self.check_started()?;
+        SandboxInfo::from_wire(&self.inner.call(method::GET, json!({}), Some(QUERY_LIMIT)).await?)
+    }
+
+    /// Counts as use, so that the sandbox is not stopped as idle.
+    pub async fn keep_alive(&self) -> Result<SandboxInfo, SandboxError> {
+        self.stay(json!({})).await
+    }
+
+    /// As [`keep_alive`](Self::keep_alive), and from now on the sandbox is stopped after that time
+    /// without use; `None`: it is never stopped as idle.
+    pub async fn set_idle_timeout(&self, idle_timeout: Option<Duration>) -> Result<SandboxInfo, SandboxError> {
+        let idle_timeout = idle_timeout.map(|d| d.as_secs_f64());
+        idle_timeout.map(seconds).transpose()?;
+        self.stay(json!({"idle_timeout": idle_timeout.map(plain)})).await
+    }
+
+    async fn stay(&self, params: Value) -> Result<SandboxInfo, SandboxError> {
+        self.check_started()?;
+        SandboxInfo::from_wire(&self.inner.call(method::KEEP_ALIVE, params, Some(QUERY_LIMIT)).await?)
+    }
+
+    /// The last lines (at most `tail`, default 200) of a log: `console` (default; what the sandbox's
+    /// kernel and first process print), `vm` or `supervisor`.
+    pub async fn logs(&self, source: Option<&str>, tail: Option<u32>) -> Result<Vec<String>, SandboxError> {
+        self.check_started()?;
+        let params = json!({"source": source, "tail": tail});
+        let result = self.inner.call(method::LOGS, params, Some(QUERY_LIMIT)).await?;
+        wire::list(&result, "lines", wire::string)
     }
 
     /// Stops the sandbox and waits until it is gone; does nothing if it was not started.
@@ -219,13 +302,51 @@ impl<L: Language> Sandbox<L> {
     async fn run_code(&self, code: &str, timeout: Option<Duration>) -> Result<Execution, SandboxError> {
         self.check_started()?;
         let params = json!({"language": L::NAME, "code": code});
-        Execution::new(&self.timed_call(method::REPL_RUN, params, timeout).await?)
+        Execution::new(&self.inner.timed_call(method::REPL_RUN, params, timeout).await?)
+    }
+
+    /// As [`run`](Self::run), and calls `listener` with each piece of text as it comes.
+    pub async fn run_with_listener<F>(
+        &self,
+        code: &str,
+        timeout: Option<Duration>,
+        listener: F,
+    ) -> Result<Execution, SandboxError>
+    where
+        F: FnMut(Stream, &str),
+    {
+        let mut stream = self.stream(code, timeout).await?;
+        let lines = gather(stream.events_mut(), listener).await?;
+        stream.execution(lines)
+    }
+
+    /// As [`run`](Self::run), with the output as it comes.
+    pub async fn stream(&self, code: &str, timeout: Option<Duration>) -> Result<CodeStream, SandboxError> {
+        self.check_started()?;
+        let mut request = json!({"language": L::NAME, "code": code});
+        if let Some(timeout) = timeout {
+            seconds(timeout.as_secs_f64())?;
+            request["timeout"] = plain(timeout.as_secs_f64());
+        }
+        let target = self.inner.target("repl", &[]);
+        Ok(CodeStream::new(open_events(&self.inner.http, target, &request, "done").await?))
+    }
+
+    /// Files of the sandbox.
+    pub async fn files(&self) -> Result<Files<'_>, SandboxError> {
+        self.check_started()?;
+        Ok(Files::new(&self.inner))
+    }
+
+    /// The same as [`files`](Self::files).
+    pub async fn fs(&self) -> Result<Files<'_>, SandboxError> {
+        self.files().await
     }
 
     /// Runs programs.
-    pub async fn command(&self) -> Result<Command<'_, L>, SandboxError> {
+    pub async fn command(&self) -> Result<Command<'_>, SandboxError> {
         self.check_started()?;
-        Ok(Command { sandbox: self })
+        Ok(Command::new(&self.inner))
     }
 
     /// What the sandbox uses.
@@ -241,19 +362,6 @@ impl<L: Language> Sandbox<L> {
             Err(SandboxError::NotStarted)
         }
     }
-
-    async fn timed_call(
-        &self,
-        method: &str,
-        mut params: Value,
-        timeout: Option<Duration>,
-    ) -> Result<Value, SandboxError> {
-        if let Some(timeout) = timeout {
-            seconds(timeout.as_secs_f64())?;
-            params["timeout"] = plain(timeout.as_secs_f64());
-        }
-        self.inner.call(method, params, timeout.map(|t| t + GRACE)).await
-    }
 }
 
 impl<L> fmt::Debug for Sandbox<L> {
@@ -265,7 +373,7 @@ impl<L> fmt::Debug for Sandbox<L> {
     }
 }
 
-fn seconds(s: f64) -> Result<Duration, SandboxError> {
+pub(crate) fn seconds(s: f64) -> Result<Duration, SandboxError> {
     if s > 0.0 && s < 1e15 {
         return Ok(Duration::from_secs_f64(s));
     }
@@ -273,7 +381,7 @@ fn seconds(s: f64) -> Result<Duration, SandboxError> {
 }
 
 /// A number as JSON, without a fraction if it has none.
-fn plain(n: f64) -> Value {
+pub(crate) fn plain(n: f64) -> Value {
     if n.fract() == 0.0 && n.abs() < 1e15 {
         json!(n as i64)
     } else {
@@ -298,51 +406,13 @@ fn config<L: Language>(o: &StartOptions) -> Value {
             add(key, json!(text));
         }
     }
+    if let Some(idle) = o.idle_timeout {
+        add("idle_timeout", plain(f64::from(idle)));
+    }
     if !o.scripts.is_empty() {
         add("scripts", json!(o.scripts));
     }
     Value::Object(config)
-}
-
-/// Runs programs in a sandbox.
-#[derive(Debug)]
-pub struct Command<'a, L> {
-    sandbox: &'a Sandbox<L>,
-}
-
-impl<L: Language> Command<'_, L> {
-    /// Runs a program, found in PATH, with these arguments; no shell is involved.  `timeout` is in
-    /// seconds.  When it is over, the program and all that it started are killed: an error of kind
-    /// [`CommandTimeout`](ErrorKind::CommandTimeout).
-    pub async fn run(
-        &self,
-        command: &str,
-        args: Option<Vec<&str>>,
-        timeout: Option<i32>,
-    ) -> Result<CommandExecution, SandboxError> {
-        let timeout = timeout.map(|s| seconds(f64::from(s))).transpose()?;
-        self.run_command(command, args.as_deref().unwrap_or_default(), timeout).await
-    }
-
-    /// As [`run`](Self::run), with any time limit.
-    pub async fn run_with_timeout(
-        &self,
-        command: &str,
-        args: &[&str],
-        timeout: Duration,
-    ) -> Result<CommandExecution, SandboxError> {
-        self.run_command(command, args, Some(timeout)).await
-    }
-
-    async fn run_command(
-        &self,
-        command: &str,
-        args: &[&str],
-        timeout: Option<Duration>,
-    ) -> Result<CommandExecution, SandboxError> {
-        let params = json!({"command": command, "args": args});
-        CommandExecution::new(&self.sandbox.timed_call(method::COMMAND_RUN, params, timeout).await?)
-    }
 }
 
 /// What a sandbox uses.
@@ -390,7 +460,7 @@ impl Metrics<'_> {
 /// The sandboxes of a namespace; `*` means every namespace that the key may see.  Of the options
 /// only the server, the key and the namespace count.
 pub async fn list_sandboxes(options: &SandboxOptions) -> Result<Vec<SandboxInfo>, SandboxError> {
-    let http = Transport::new(Endpoint::new(options.server_url.clone(), options.api_key.clone())?);
+    let http = Arc::new(Transport::new(Endpoint::new(options.server_url.clone(), options.api_key.clone())?));
     let params = options.namespace.as_ref().map_or_else(|| json!({}), |n| json!({"namespace": n}));
     let result = http.call(method::LIST, params, Some(QUERY_LIMIT)).await?;
     wire::objects(&result, "sandboxes", SandboxInfo::from_wire)

@@ -171,7 +171,7 @@ class Process(_OutputStream):
     def _next(self) -> Optional[List[Output]]:
         found = self._state.next()
         if self._state.replies:
-            self._push(bytes(self._state.replies))
+            self._push(bytes(self._state.replies), wait=False)
             self._state.replies.clear()
         return found
 
@@ -206,9 +206,13 @@ class Process(_OutputStream):
         if not self._closed.is_set() and not self._state.ended:
             self._push(frame)
 
-    def _push(self, frame: bytes) -> None:
-        left = memoryview(frame)
-        with self._frames, contextlib.suppress(OSError, ValueError):
+    def _push(self, frame: bytes, wait: bool = True) -> None:
+        # Who reads must not wait for who writes, or a program that does both would hang: then an
+        # answer to a ping is left out, which the server does not mind while it does not listen.
+        if not self._frames.acquire(blocking=wait):
+            return
+        try:
+            left = memoryview(frame)
             while left and not self._closed.is_set():
                 with self._lock:
                     try:
@@ -217,6 +221,10 @@ class Process(_OutputStream):
                     except NOT_NOW:
                         pass
                 wait_for(self._socket, select.POLLOUT, 1)
+        except (OSError, ValueError):
+            pass  # whoever reads is told
+        finally:
+            self._frames.release()
 
     def _receive(self) -> bytes:
         while True:
