@@ -294,7 +294,8 @@ async fn perform(world: &World, q: &Value) -> Result<Value, SandboxError> {
                 world.streams.lock().await.remove(name);
                 return Ok(Value::Null);
             }
-            let stream = world.streams.lock().await[name].clone();
+            let stream = world.streams.lock().await.get(name).cloned();
+            let stream = stream.ok_or_else(|| SandboxError::InvalidArgument(format!("no stream {name}")))?;
             return on_stream(&stream, q).await;
         }
         _ => {}
