@@ -23,7 +23,7 @@ check-sdk-fast: check-sdk-typescript sdk-rust clib ## the SDKs, without a VM
 	$(Q)cd sdk/javascript && node --test test/package.test.mjs
 	$(Q)cd sdk/rust && $(SDK_CARGO) test --locked -q --features "$(SDK_RUST_FEATURES)"
 	$(Q)$(SDK_PYTHON) tests/conformance/run.py --quick --rust-driver $(SDK_RUST_DRIVER) \
-		--c-driver $(CAPI_DRIVER) tests/conformance/peer.json
+		--c-driver $(CAPI_DRIVER) $(wildcard tests/conformance/peer*.json)
 
 sdk-rust: ## the Rust crate, its examples and its driver of the shared cases
 	$(Q)cd sdk/rust && $(SDK_CARGO) build --locked --examples --features "$(SDK_RUST_FEATURES)"

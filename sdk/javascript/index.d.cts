@@ -269,6 +269,8 @@ export interface WriteOptions extends FileOptions {
 /** What download() writes to: a stream.Writable. */
 interface WritableLike {
   write(data: Uint8Array): boolean;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  off(event: 'error', listener: (error: Error) => void): unknown;
 }
 
 /** Files of a sandbox.  Paths are absolute.  What fails in the sandbox is a FileError. */

@@ -69,10 +69,20 @@ class Files {
 
   async download(path, writable, options = {}) {
     let size = 0;
-    for await (const data of await this.readStream(path, options)) {
-      size += data.length;
-      // A stream that fails says so with an event; once() throws it.
-      if (!writable.write(data)) await once(writable, 'drain', { signal: options.signal });
+    let failure;
+    const failed = (error) => {
+      failure ??= error;
+    };
+    writable.on('error', failed);
+    try {
+      for await (const data of await this.readStream(path, options)) {
+        size += data.length;
+        // once() throws what the stream says while it is waited for.
+        if (!writable.write(data)) await once(writable, 'drain', { signal: options.signal });
+        if (failure !== undefined) throw failure;
+      }
+    } finally {
+      writable.off('error', failed);
     }
     return size;
   }

@@ -10,7 +10,7 @@ export interface Line {
 export interface WireResult {
   /** of the data: text/plain, image/png; without parameters */
   readonly mime: string;
-  /** utf-8: the data is text (text/*, */json, */xml, */javascript, *+json, *+xml; bytes that are no UTF-8 are U+FFFD); base64: it is bytes, in base64 with padding */
+  /** utf-8: the data is text (text/*, *\/json, *\/xml, *\/javascript, *+json, *+xml; bytes that are no UTF-8 are U+FFFD); base64: it is bytes, in base64 with padding */
   readonly encoding: string;
   /** empty if there is a note */
   readonly data: string;

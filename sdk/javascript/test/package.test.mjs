@@ -2,11 +2,12 @@
 // What is JavaScript's own; what all SDKs share is in tests/conformance.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough, Readable, Writable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import * as esm from '../index.mjs';
 
@@ -100,6 +101,81 @@ test('many calls on one connection leave nothing behind', async () => {
   await new Promise(setImmediate); // warnings are emitted on the next tick
   process.off('warning', listen);
   assert.deepEqual(warnings, []);
+});
+
+test('output in the ways of the language', async () => {
+  const sandbox = await PythonSandbox.create({ serverUrl, name: 'out' });
+  const texts = [];
+  for await (const output of await sandbox.command.stream('plain')) texts.push(output.text);
+  assert.deepEqual(texts, ['hello\n', 'a\ufffdb']);
+  for await (const output of await sandbox.command.stream('never')) {
+    assert.equal(output.text, 'hello\n');
+    break; // kills it
+  }
+  assert.equal(await (await sandbox.run('vanished')).output(), 'hello');
+  assert.equal((await (await sandbox.command.start('plain')).wait()).success, true);
+  await sandbox.stop();
+});
+
+test('a listener is waited for, and what it throws ends the call', async () => {
+  const sandbox = await PythonSandbox.create({ serverUrl });
+  const heard = [];
+  const onStdout = async (text) => {
+    await new Promise(setImmediate);
+    heard.push(text);
+  };
+  await sandbox.run('plain', { onStdout });
+  assert.deepEqual(heard, ['hello\n']);
+  const onStderr = () => {
+    throw new Error('enough');
+  };
+  await assert.rejects(sandbox.run('plain', { onStderr }), { message: 'enough' });
+  await sandbox.stop();
+});
+
+test('an aborted stream rejects with the reason, and kills what runs', async () => {
+  for (const open of ['stream', 'start']) {
+    const name = `abort-${open}`;
+    const sandbox = await PythonSandbox.create({ serverUrl, name });
+    const controller = new AbortController();
+    const stream = await sandbox.command[open]('never', [], { signal: controller.signal });
+    await stream.next();
+    const reading = stream.next();
+    controller.abort(new Error('enough'));
+    await assert.rejects(reading, { message: 'enough' });
+    assert.equal(await (await sandbox.run('vanished')).output(), 'hello');
+    await sandbox.stop();
+  }
+});
+
+test('a signal has no listener left after a call', async () => {
+  const sandbox = await PythonSandbox.create({ serverUrl });
+  const { signal } = new AbortController();
+  await (await sandbox.command.stream('plain', [], { signal })).wait();
+  await (await sandbox.command.start('plain', [], { signal })).wait();
+  await sandbox.files.read('/chunked', { signal });
+  await sandbox.files.write('/up', 'x', { signal });
+  await assert.rejects(sandbox.files.read('/gone', { signal }), { errno: 'ENOENT', path: '/gone' });
+  await sandbox.command.run('plain', [], { signal, onStdout() {} });
+  assert.equal(getEventListeners(signal, 'abort').length, 0);
+  await sandbox.stop();
+});
+
+test('streams of this machine', async () => {
+  const sandbox = await PythonSandbox.create({ serverUrl });
+  assert.equal((await sandbox.files.upload('/up', Readable.from([Buffer.from('ab'), 'é']))).size, 4);
+  await assert.rejects(sandbox.files.upload('/up', 'text'), TypeError);
+  const target = new PassThrough();
+  assert.equal(await sandbox.files.download('/chunked', target), 5);
+  assert.equal(target.read().toString(), 'hello');
+  const failing = new Writable({
+    highWaterMark: 1,
+    write(data, encoding, done) {
+      done(new Error('disk full'));
+    },
+  });
+  await assert.rejects(sandbox.files.download('/chunked', failing), { message: 'disk full' });
+  await sandbox.stop();
 });
 
 test('an object disposes of itself', { skip: !Symbol.asyncDispose }, async () => {

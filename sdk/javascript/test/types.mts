@@ -17,7 +17,14 @@ import {
   type SandboxInfo,
 } from 'microsandbox';
 
-declare const process: { stdin: AsyncIterable<Uint8Array>; stdout: { write(data: Uint8Array): boolean } };
+declare const process: {
+  stdin: AsyncIterable<Uint8Array>;
+  stdout: {
+    write(data: Uint8Array | string): boolean;
+    on(event: 'error', listener: (error: Error) => void): unknown;
+    off(event: 'error', listener: (error: Error) => void): unknown;
+  };
+};
 
 const sb: PythonSandbox = await PythonSandbox.create({ name: 'a', memory: 1024, envs: { A: '1' }, scope: 'none' });
 const execution = await sb.run('1', { timeout: 2, signal: AbortSignal.timeout(5) });
