@@ -35,8 +35,8 @@ def drivers(args):
         "python": python,
         "python-sync": [*python, "--sync"],
         "javascript": ["node", str(SDK / "javascript/test/conformance-driver.mjs")],
-        "rust": [args.rust_driver],
-        "c": [args.c_driver],
+        "rust": [os.path.abspath(args.rust_driver)],  # each runs in a folder of its own
+        "c": [os.path.abspath(args.c_driver)],
     }
 
 
