@@ -164,8 +164,8 @@ class Peer:
                                          "state": "running", "engine": None, "isolation": "emulated",
                                          "started_at": "2026-01-02T03:04:05Z"}]}), False
         if method == "sandbox.restart":
-            return reply(f"Sandbox {name} was restarted, but timed out waiting for it to be fully running. "
-                         "It may still be initializing." if name.startswith("slow-") else f"Sandbox {name} restarted successfully"), False
+            late = "was restarted, but timed out waiting for it to be fully running. It may still be initializing."
+            return reply(f"Sandbox {name} {late if name.startswith('slow-') else 'restarted successfully'}"), False
         if method in ("sandbox.get", "sandbox.keep_alive"):
             return self.get(name, p), False
         if method == "sandbox.logs":
@@ -190,7 +190,8 @@ class Peer:
             return failed(-32007, "stat /gone: No such file or directory", "404 Not Found",
                           {"errno": "ENOENT", "path": path, "code": 4001})
         if path == "/odd":
-            return failed(-32007, "stat /odd: strange", "400 Bad Request", {"errno": "ENEWERROR", "path": path, "code": 2001})
+            return failed(-32007, "stat /odd: strange", "400 Bad Request",
+                          {"errno": "ENEWERROR", "path": path, "code": 2001})
         if path == "/nonsense":
             return reply({"entries": [{}]} if method.endswith("list") else {})
         link = {"type": "symlink", "target": "x"} if path == "/link" else {}

@@ -7,7 +7,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import re
 import struct
 import urllib.parse
 
@@ -24,6 +23,9 @@ def info(path, size):
 
 def refusal(message, status, code, **more):
     return http(json.dumps({"error": message, "code": code, **more}).encode(), status)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def chunk(data):
@@ -45,10 +47,10 @@ EXIT = event("exit", {"exit_code": 0, "success": True, "reason": "exited", "dura
 DONE = event("done", {"status": "success", "language": "x", "duration_ms": 1.5})
 PLAIN = (STARTED + HELLO + event("stderr", {"base64": base64.b64encode(b"a\xffb").decode()})
          + event("exit", {"exit_code": 143, "success": False, "signal": 15, "reason": "signal", "duration_ms": 2}))
-CR = re.compile(rb"\n")
 EVENTS = {
     "plain": PLAIN,
-    "carriage returns": b": hi\r\nid: 4\r\nretry: 10\r\n\r\n" + CR.sub(b"\r\n", PLAIN) + b"event: later\r\ndata: {}\r\n\r\n",
+    "carriage returns": b": hi\r\nid: 4\r\nretry: 10\r\n\r\n" + PLAIN.replace(b"\n", b"\r\n")
+    + b"event: later\r\ndata: {}\r\n\r\n",
     "more lines": STARTED + b'event: stdout\ndata: {"text":\ndata:"hello\\n"}\nnothing\n\n' + EXIT,
     "newer": STARTED + event("news", {"x": 1}) + event("stdout", {"text": "a", "more": 1}) + EXIT,
     "cut characters": STARTED + b"".join(event("stdout", {"base64": base64.b64encode(bytes([b])).decode()})
@@ -162,22 +164,23 @@ class Stream:
         if path == "/plain":
             await self.send(http(b"hello", kind="application/octet-stream"))
         elif path == "/chunked":
-            await self.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"hel") + chunk(b"lo") + b"0\r\n\r\n")
+            await self.send(CHUNKED + chunk(b"hel") + chunk(b"lo") + b"0\r\n\r\n")
         elif path == "/binary":
             await self.send(http(bytes(range(256)), kind="application/octet-stream"))
         elif path == "/target":
             await self.send(http(self.target.encode(), kind="application/octet-stream"))
         elif path == "/half":
-            await self.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"hel") + b"40\r\nlo")
+            await self.send(CHUNKED + chunk(b"hel") + b"40\r\nlo")
             return True
         elif path == "/never":
-            await self.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"hel"))
+            await self.send(CHUNKED + chunk(b"hel"))
             await self.peer.never(self.sandbox, self.reader)
             return True
         elif path == "/no-sandbox":
             await self.send(refusal("Sandbox x is not running", "404 Not Found", 4001))
         elif path == "/denied":
-            await self.send(refusal("read /denied: Permission denied", "400 Bad Request", 2001, errno="EACCES", path=path))
+            await self.send(refusal("read /denied: Permission denied", "400 Bad Request", 2001, errno="EACCES",
+                                    path=path))
         else:
             await self.send(refusal(f"read {path}: No such file or directory", "404 Not Found", 4001, errno="ENOENT",
                                     path=path))

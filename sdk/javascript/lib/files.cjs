@@ -5,7 +5,7 @@
 const { once } = require('node:events');
 const { classes } = require('./errors.cjs');
 const { JSON_TYPE, fromWire, refused } = require('./http.cjs');
-const { bytesOf, isBytes, readQuery, writeQuery } = require('./requests.cjs');
+const { bytesOf, checkOptions, isBytes, readQuery, writeQuery } = require('./requests.cjs');
 const { methods } = require('./wire.cjs');
 
 const BYTES_TYPE = 'application/octet-stream';
@@ -106,7 +106,9 @@ class Files {
     return fileInfo(response.statusCode, await exchange.body());
   }
 
-  async list(path, { user, signal } = {}) {
+  async list(path, options = {}) {
+    checkOptions(options, ['user']);
+    const { user, signal } = options;
     const result = await this.#call(methods.FS_LIST, { path, user }, undefined, signal);
     if (result === null || typeof result !== 'object' || !Array.isArray(result.entries)) {
       throw new classes.InvalidResponseError("the server's answer has no proper 'entries'");
@@ -114,19 +116,27 @@ class Files {
     return result.entries.map((o) => fromWire('FileInfo', o));
   }
 
-  stat(path, { follow, user, signal } = {}) {
+  async stat(path, options = {}) {
+    checkOptions(options, ['follow', 'user']);
+    const { follow, user, signal } = options;
     return this.#info(methods.FS_STAT, { path, follow: follow || undefined, user }, signal);
   }
 
-  mkdir(path, { parents, mode, user, signal } = {}) {
+  async mkdir(path, options = {}) {
+    checkOptions(options, ['parents', 'mode', 'user']);
+    const { parents, mode, user, signal } = options;
     return this.#info(methods.FS_MKDIR, { path, parents: parents || undefined, mode, user }, signal);
   }
 
-  remove(path, { recursive, user, signal } = {}) {
+  async remove(path, options = {}) {
+    checkOptions(options, ['recursive', 'user']);
+    const { recursive, user, signal } = options;
     return this.#info(methods.FS_REMOVE, { path, recursive: recursive || undefined, user }, signal);
   }
 
-  rename(path, to, { user, signal } = {}) {
+  async rename(path, to, options = {}) {
+    checkOptions(options, ['user']);
+    const { user, signal } = options;
     return this.#info(methods.FS_RENAME, { path, to, user }, signal);
   }
 

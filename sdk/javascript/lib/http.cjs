@@ -259,7 +259,8 @@ class Transport {
   async call({ method, params, limit }, signal) {
     const body = toJson({ jsonrpc: '2.0', id: 1, method, params });
     signal?.throwIfAborted();
-    const exchange = this.exchange({ method: 'POST', target: '/api/v1/rpc', accept: JSON_TYPE, type: JSON_TYPE, body }, signal);
+    const ask = { method: 'POST', target: '/api/v1/rpc', accept: JSON_TYPE, type: JSON_TYPE, body };
+    const exchange = this.exchange(ask, signal);
     if (limit !== undefined) {
       const text = `the server at ${this.endpoint.url} did not answer ${method} within ${limit} seconds`;
       exchange.limit(limit * 1000, () => new RequestTimeoutError(text));

@@ -6,6 +6,14 @@ const { checkText } = require('./http.cjs');
 
 const isBytes = (data) => data instanceof Uint8Array || data instanceof ArrayBuffer;
 
+/** A misspelt option would otherwise have no effect and nobody would know. */
+function checkOptions(values, known) {
+  if (values === null || typeof values !== 'object') throw new TypeError('options must be an object');
+  for (const key of Object.keys(values)) {
+    if (!known.includes(key) && key !== 'signal') throw new TypeError(`there is no option '${key}'`);
+  }
+}
+
 /** Text or bytes, as bytes. */
 function bytesOf(data) {
   if (typeof data === 'string') return Buffer.from(checkText(data), 'utf8');
@@ -37,7 +45,7 @@ function envObject(env) {
 
 /** Of exec; JSON leaves out what is undefined. */
 function execObject(command, args, { env, cwd, user, timeout, stdin, tty, rows, cols }) {
-  if (args !== null && args !== undefined && !Array.isArray(args)) throw new TypeError('args must be an array of strings');
+  if ((args ?? undefined) !== undefined && !Array.isArray(args)) throw new TypeError('args must be an array of strings');
   const o = { command, args: args || [], env: envObject(env), cwd, user, timeout };
   if (typeof stdin === 'string') o.stdin = stdin;
   else if (stdin !== undefined && stdin !== null) o.stdin_base64 = bytesOf(stdin).toString('base64');
@@ -45,7 +53,9 @@ function execObject(command, args, { env, cwd, user, timeout, stdin, tty, rows, 
 }
 
 /** Of a PUT. */
-function writeQuery({ mode, append, exclusive, parents, user }) {
+function writeQuery(options) {
+  checkOptions(options, ['mode', 'append', 'exclusive', 'parents', 'user']);
+  const { mode, append, exclusive, parents, user } = options;
   if (mode !== undefined && !(Number.isInteger(mode) && mode > 0 && mode < 0o10000)) {
     throw new RangeError(`mode must be permission bits from 0o1 to 0o7777, not ${mode}`);
   }
@@ -55,7 +65,9 @@ function writeQuery({ mode, append, exclusive, parents, user }) {
 }
 
 /** Of a GET. */
-function readQuery({ offset, length, user }) {
+function readQuery(options) {
+  checkOptions(options, ['offset', 'length', 'user']);
+  const { offset, length, user } = options;
   for (const [name, n, least] of [['offset', offset, 0], ['length', length, 1]]) {
     if (n !== undefined && !(Number.isSafeInteger(n) && n >= least)) {
       throw new RangeError(`${name} must be a number of bytes, at least ${least}, not ${n}`);
@@ -64,4 +76,4 @@ function readQuery({ offset, length, user }) {
   return { offset, length, user };
 }
 
-module.exports = { bytesOf, execObject, isBytes, readQuery, target, writeQuery };
+module.exports = { bytesOf, checkOptions, execObject, isBytes, readQuery, target, writeQuery };

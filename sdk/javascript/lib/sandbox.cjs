@@ -6,7 +6,7 @@ const { classes } = require('./errors.cjs');
 const { CodeStream, CommandStream, ExitStatus, Process, gather, openEvents, openProcess } = require('./exec.cjs');
 const { Files } = require('./files.cjs');
 const { Transport, fromWire } = require('./http.cjs');
-const { execObject, target } = require('./requests.cjs');
+const { checkOptions, execObject, target } = require('./requests.cjs');
 const { makeEndpoint, randomName } = require('./settings.cjs');
 const { methods } = require('./wire.cjs');
 
@@ -41,14 +41,6 @@ const PASSED_ON = [
   ['scripts', 'scripts'], ['exec', 'exec'], ['scope', 'scope'],
   ['idleTimeout', 'idle_timeout'],
 ];
-
-/** A misspelt option would otherwise have no effect and nobody would know. */
-function checkOptions(values, known) {
-  if (values === null || typeof values !== 'object') throw new TypeError('options must be an object');
-  for (const key of Object.keys(values)) {
-    if (!known.includes(key) && key !== 'signal') throw new TypeError(`there is no option '${key}'`);
-  }
-}
 
 class SandboxOptions {
   constructor(values = {}) {
@@ -189,8 +181,15 @@ function sandboxesOf(result) {
   return result.sandboxes;
 }
 
+const EXEC_OPTIONS = ['timeout', 'env', 'cwd', 'user', 'stdin'];
+const LISTEN_OPTIONS = ['onStdout', 'onStderr'];
+
 /** Older callers give a time limit in place of options. */
-const callOptions = (options) => (typeof options === 'number' ? { timeout: options } : options || {});
+function callOptions(options, known) {
+  const o = typeof options === 'number' ? { timeout: options } : options || {};
+  checkOptions(o, known);
+  return o;
+}
 
 class Command {
   #http;
@@ -205,7 +204,8 @@ class Command {
   }
 
   async run(command, args = [], options = {}) {
-    const { timeout, signal, env, cwd, user, stdin, onStdout, onStderr } = callOptions(options);
+    const given = callOptions(options, [...EXEC_OPTIONS, ...LISTEN_OPTIONS]);
+    const { timeout, signal, env, cwd, user, stdin, onStdout, onStderr } = given;
     const limit = checkTimeout(timeout) ?? undefined;
     const o = execObject(command, args, { env, cwd, user, stdin, timeout: limit });
     if ([env, cwd, user, stdin, onStdout, onStderr].every((v) => v === undefined || v === null)) {
@@ -224,9 +224,9 @@ class Command {
   }
 
   async stream(command, args = [], options = {}) {
-    const { signal, ...more } = callOptions(options);
+    const { signal, ...more } = callOptions(options, EXEC_OPTIONS);
     checkTimeout(more.timeout);
-    return this.#stream(execObject(command, args, { ...more, tty: undefined, rows: undefined, cols: undefined }), signal);
+    return this.#stream(execObject(command, args, more), signal);
   }
 
   async #stream(request, signal) {
@@ -235,7 +235,7 @@ class Command {
   }
 
   async start(command, args = [], options = {}) {
-    const { signal, ...more } = callOptions(options);
+    const { signal, ...more } = callOptions(options, [...EXEC_OPTIONS, 'tty', 'rows', 'cols']);
     checkTimeout(more.timeout);
     return openProcess(this.#http, this.#target('exec'), execObject(command, args, more), signal);
   }
@@ -427,7 +427,7 @@ class BaseSandbox {
   }
 
   async run(code, options = {}) {
-    const { timeout, signal, onStdout, onStderr } = callOptions(options);
+    const { timeout, signal, onStdout, onStderr } = callOptions(options, ['timeout', ...LISTEN_OPTIONS]);
     if (onStdout || onStderr) {
       const stream = await this.stream(code, { timeout, signal });
       return executionOf(stream, await gather(stream, { onStdout, onStderr }));
@@ -438,7 +438,7 @@ class BaseSandbox {
   }
 
   async stream(code, options = {}) {
-    const { timeout, signal } = callOptions(options);
+    const { timeout, signal } = callOptions(options, ['timeout']);
     const request = { language: this.language, code, timeout: checkTimeout(timeout) };
     const exchange = await openEvents(this.#http, this.#target('repl'), request, signal);
     return new CodeStream(this.#http.endpoint.url, exchange, (end, lines) => executionOf({ _end: end }, lines));

@@ -57,7 +57,9 @@ class Reader {
       if (frame === undefined) return undefined;
       const { opcode, final, payload } = frame;
       if (opcode >= CLOSE) return { opcode, payload };
-      if ((opcode === CONTINUATION) !== (this.#opcode !== 0)) throw bad('a message begins inside another, or does not begin');
+      if ((opcode === CONTINUATION) !== (this.#opcode !== 0)) {
+        throw bad('a message begins inside another, or does not begin');
+      }
       this.#opcode = this.#opcode || opcode;
       this.#parts.push(payload);
       this.#length += payload.length;

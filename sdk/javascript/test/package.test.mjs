@@ -79,6 +79,16 @@ test('an option that does not exist', async () => {
   assert.throws(() => new PythonSandbox('name'), TypeError);
   await assert.rejects(new PythonSandbox({ serverUrl }).start({ name: 'x' }), TypeError);
   await assert.rejects(esm.listSandboxes({ name: 'x' }), TypeError);
+  const sandbox = await PythonSandbox.create({ serverUrl });
+  const wrong = { name: 'TypeError', message: "there is no option 'envs'" };
+  await assert.rejects(sandbox.run('hello', { envs: {} }), wrong);
+  await assert.rejects(sandbox.command.run('plain', [], { envs: {} }), wrong);
+  await assert.rejects(sandbox.command.start('plain', [], { envs: {} }), wrong);
+  await assert.rejects(sandbox.command.stream('plain', [], { tty: true }), TypeError);
+  await assert.rejects(sandbox.files.write('/up', 'x', { parent: true }), TypeError);
+  await assert.rejects(sandbox.files.read('/plain', { lenght: 1 }), TypeError);
+  await assert.rejects(sandbox.files.remove('/up', { recursiv: true }), TypeError);
+  await sandbox.stop();
 });
 
 test('an aborted call rejects with the reason', async () => {

@@ -40,7 +40,8 @@ def describe(e):
         return {"kind": "source"}
     if not isinstance(e, microsandbox.MicrosandboxError):
         return {"kind": "bad_argument", "message": str(e)}
-    o = {"kind": next(kind for cls, kind in KINDS.items() if type(e) is cls or cls in type(e).__bases__), "message": str(e)}
+    kind = next(kind for cls, kind in KINDS.items() if type(e) is cls or cls in type(e).__bases__)
+    o = {"kind": kind, "message": str(e)}
     if isinstance(e, errors.ApiError):
         o.update(code=e.code, http_status=e.http_status)
     if isinstance(e, errors.CommandTimeoutError):
@@ -204,7 +205,8 @@ class Driver:
     # ---- files
 
     async def read_file(self, q):
-        data = await self.wait(lambda: self.boxes[q["box"]].files.read(q["path"], **some(q, "offset", "length", "user")))
+        part = some(q, "offset", "length", "user")
+        data = await self.wait(lambda: self.boxes[q["box"]].files.read(q["path"], **part))
         return base64.b64encode(data).decode()
 
     async def read_text(self, q):
@@ -238,7 +240,8 @@ class Driver:
         return vars(await self.wait(lambda: self.boxes[q["box"]].files.mkdir(q["path"], **more)))
 
     async def remove(self, q):
-        return vars(await self.wait(lambda: self.boxes[q["box"]].files.remove(q["path"], **some(q, "recursive", "user"))))
+        how = some(q, "recursive", "user")
+        return vars(await self.wait(lambda: self.boxes[q["box"]].files.remove(q["path"], **how)))
 
     async def rename(self, q):
         return vars(await self.wait(lambda: self.boxes[q["box"]].files.rename(q["path"], q["to"], **some(q, "user"))))

@@ -272,7 +272,7 @@ class BaseSandbox(p.SandboxState):
         cpus: Optional[float] = None,
         volumes: Optional[Sequence[str]] = None,
         ports: Optional[Sequence[str]] = None,
-        envs: Optional[p.Envs] = None,
+        envs: Optional[r.Envs] = None,
         depends_on: Optional[Sequence[str]] = None,
         workdir: Optional[str] = None,
         shell: Optional[str] = None,

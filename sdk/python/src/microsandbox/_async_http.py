@@ -108,7 +108,8 @@ class Answer:
             await self._feed()
 
     async def body(self) -> bytes:
-        pieces, size = [], 0
+        pieces: List[bytes] = []
+        size = 0
         while True:
             piece = await self.read()
             if not piece:

@@ -143,7 +143,8 @@ class EventReader:
 def output_bytes(o: Dict[str, Any]) -> bytes:
     """Of an event stdout or stderr: {"text": ...} or {"base64": ...}."""
     if "base64" not in o:
-        return _required(o, "text", str).encode("utf-8", "replace")
+        text: str = _required(o, "text", str)
+        return text.encode("utf-8", "replace")
     try:
         return base64.b64decode(_required(o, "base64", str), validate=True)
     except ValueError:

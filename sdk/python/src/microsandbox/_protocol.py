@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import warnings
-from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence
 
 from . import _requests as r
 from . import _wire

@@ -66,7 +66,7 @@ def exec_object(
 ) -> Dict[str, Any]:
     if isinstance(args, (str, bytes)):
         raise TypeError("args must be a list of texts, not one text")
-    o = {"command": command, "args": list(args or ()), "env": env_object(env), "cwd": cwd, "user": user}
+    o: Dict[str, Any] = {"command": command, "args": list(args or ()), "env": env_object(env), "cwd": cwd, "user": user}
     o["timeout"] = timeout
     if isinstance(stdin, str):
         o["stdin"] = stdin

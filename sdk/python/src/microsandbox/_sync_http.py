@@ -111,7 +111,8 @@ class Answer:
             self._feed()
 
     def body(self) -> bytes:
-        pieces, size = [], 0
+        pieces: List[bytes] = []
+        size = 0
         while True:
             piece = self.read()
             if not piece:
