@@ -21,6 +21,11 @@
  *   message means that exec() succeeded (or that the child was killed before it;
  *   then its pidfd says so soon enough).
  *
+ *   A prepared child stops after setsid, until child_finish() sends it one message with
+ *   its arguments, its descriptors and their numbers.  Meanwhile it holds none of ours,
+ *   for it would keep open what the parent closes.  If the parent dies it reads the
+ *   end of the socket, and leaves.
+ *
  * Ownership
  *   The caller keeps its descriptors and owns the pidfd.
  *
@@ -40,6 +45,8 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -55,13 +62,26 @@
 #define CHILD_FDS_MAX 64
 #define CHILD_FD_LIMIT 1024 /* highest number in the child + 1 */
 
+enum child_kind {
+	CHILD_AT_ONCE,
+	CHILD_PREPARED, /* arguments and descriptors come later, over the socket */
+	CHILD_TRIAL, /* only the jail is wanted, no program */
+};
+
 /* What the child needs, made before the fork. */
 struct child_start {
 	const struct child_spec *spec;
-	bool trial; /* only the jail is wanted, no program */
+	enum child_kind kind;
 	int sock[2]; /* [0] the parent's, [1] the child's end */
 	int null_fd;
 	int parent_pidfd; /* tells the child that the parent is gone; -1 = not asked for */
+};
+
+/* What child_finish() sends; the descriptors come with it, in the same order. */
+struct child_order {
+	uint32_t n_fds, argc;
+	int to[CHILD_FDS_MAX];
+	char args[CHILD_ARGS_MAX]; /* argc strings, each with its NUL */
 };
 
 static const char *child_stage_text(int stage)
@@ -142,9 +162,9 @@ static int child_reset_signals(struct child_fault *f)
  * without that flag.  All sources first move above all targets, so that no target
  * overwrites a source that is still needed.
  */
-static int child_place_fds(struct child_start *s, struct child_fault *f)
+static int child_place_fds(struct child_start *s, const struct child_spec *spec,
+			   struct child_fault *f)
 {
-	const struct child_spec *spec = s->spec;
 	int high[CHILD_FDS_MAX], base = 3;
 	bool std[3] = { false };
 
@@ -190,14 +210,76 @@ static int child_tie_to_parent(const struct child_start *s, struct child_fault *
 	return 0;
 }
 
-static int child_prepare(struct child_start *s, struct child_fault *f)
+/* Closes all descriptors but those of @s. */
+static int child_close_others(const struct child_start *s)
 {
-	const struct child_spec *spec = s->spec;
+	unsigned next = 3;
+
+	while (true) {
+		const int keep[] = { s->sock[1], s->null_fd, s->parent_pidfd };
+		unsigned stop = ~0u;
+
+		for (size_t i = 0; i < ARRAY_SIZE(keep); i++)
+			if (keep[i] >= 0 && (unsigned)keep[i] >= next && (unsigned)keep[i] < stop)
+				stop = (unsigned)keep[i];
+		if (stop > next && syscall(SYS_close_range, next, stop - 1, 0) < 0)
+			return -1;
+		if (stop == ~0u)
+			return 0;
+		next = stop + 1;
+	}
+}
+
+/* Waits for what child_finish() sends, and puts it into *@spec, a copy of s->spec. */
+static int child_receive(struct child_start *s, struct child_spec *spec)
+{
+	/* Static: a page of zeros until it is used, and the strings stay for exec(). */
+	static struct child_order order;
+	static struct child_fd fds[CHILD_FDS_MAX];
+	static char *argv[CHILD_ARGS_MAX + 1];
+	char control[CMSG_SPACE(sizeof(int) * CHILD_FDS_MAX)] __attribute__((aligned(8)));
+	struct iovec iov = { &order, sizeof(order) };
+	struct msghdr m = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t n = recvmsg(s->sock[1], &m, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+	char *at = order.args;
+
+	errno = n < 0 ? errno : EPROTO;
+	if (n <= (ssize_t)offsetof(struct child_order, args) ||
+	    m.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || order.n_fds > CHILD_FDS_MAX ||
+	    order.argc > CHILD_ARGS_MAX)
+		return -1;
+	if (order.n_fds && (!c || c->cmsg_type != SCM_RIGHTS ||
+			    c->cmsg_len != CMSG_LEN(sizeof(int) * order.n_fds)))
+		return -1;
+	for (uint32_t i = 0; i < order.n_fds; i++) {
+		memcpy(&fds[i].from, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+		fds[i].to = order.to[i];
+	}
+	for (uint32_t i = 0; i < order.argc; i++) {
+		argv[i] = at;
+		at += strlen(at) + 1;
+	}
+	spec->fds = fds;
+	spec->n_fds = order.n_fds;
+	spec->argv = argv;
+	return 0;
+}
+
+static int child_make_ready(struct child_start *s, struct child_spec *spec, struct child_fault *f)
+{
 	const struct jail *j = spec->jail;
 	sigset_t none;
 	char go;
 
 	close(s->sock[0]);
+	if (s->kind == CHILD_PREPARED && child_close_others(s) < 0)
+		return child_fault(f, STAGE_FDS, spec->n_fds);
 	if (syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		return child_fault(f, STAGE_FDS, spec->n_fds);
 	if (child_reset_signals(f) < 0)
@@ -214,7 +296,9 @@ static int child_prepare(struct child_start *s, struct child_fault *f)
 		umask(077);
 	if (spec->new_session && setsid() < 0)
 		return child_fault(f, STAGE_SESSION, 0);
-	if (child_place_fds(s, f) < 0)
+	if (s->kind == CHILD_PREPARED && child_receive(s, spec) < 0)
+		return child_fault(f, STAGE_SYNC, 0);
+	if (child_place_fds(s, spec, f) < 0)
 		return -1;
 	if (j && jail_seal(j, f) < 0)
 		return -1;
@@ -229,13 +313,13 @@ static int child_prepare(struct child_start *s, struct child_fault *f)
 static _Noreturn void child_run(struct child_start *s)
 {
 	static char *const no_env[] = { NULL };
-	const struct child_spec *spec = s->spec;
+	struct child_spec spec = *s->spec;
 	struct child_fault f = { .stage = STAGE_NONE };
 
-	if (child_prepare(s, &f) == 0) {
-		if (s->trial)
+	if (child_make_ready(s, &spec, &f) == 0) {
+		if (s->kind == CHILD_TRIAL)
 			_exit(0);
-		execve(spec->path, spec->argv, spec->envp ? spec->envp : no_env);
+		execve(spec.path, spec.argv, spec.envp ? spec.envp : no_env);
 		child_fault(&f, STAGE_EXEC, 0);
 	}
 	/* MSG_NOSIGNAL: a parent that is gone is no reason to die of SIGPIPE. */
@@ -326,55 +410,54 @@ static pid_t child_clone(struct child_start *s, int *pidfd)
 }
 
 /* Return: 0 = exec() succeeded, else the child's fault as an error. */
-static int child_await(const struct child_start *s, struct err *e)
+static int child_await(int sock, const struct child_spec *spec, struct err *e)
 {
 	struct child_fault f;
 	ssize_t n;
 
+	/* ECONNRESET comes once, before what the child said, if it left something unread. */
 	do {
-		n = recv(s->sock[0], &f, sizeof(f), 0);
-	} while (n < 0 && errno == EINTR);
+		n = recv(sock, &f, sizeof(f), 0);
+	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n == 0)
 		return 0;
 	if (n != (ssize_t)sizeof(f))
 		return err_errno(e, n < 0 ? errno : EPROTO, "child: read its report");
-	return child_report(s->spec, &f, e);
+	return child_report(spec, &f, e);
 }
 
-static int child_start(struct child_start *s, struct child *out, struct err *e)
+/* Makes the process, and lets it work.  Return: 0 and *@c, or an error and no process. */
+static int child_launch(struct child_start *s, struct child *c, struct err *e)
 {
 	const struct child_spec *spec = s->spec;
-	struct child c = CHILD_INIT;
-	int rc;
+	bool full = spec->jail && spec->jail->mode == JAIL_FULL;
+	int rc = 0;
 
-	c.pid = child_clone(s, &c.pidfd);
+	c->pid = child_clone(s, &c->pidfd);
 	close_fd(&s->sock[1]);
-	if (c.pid < 0) {
-		rc = c.pid;
-		if (spec->jail && spec->jail->mode == JAIL_FULL)
+	if (c->pid < 0) {
+		rc = c->pid;
+		*c = (struct child)CHILD_INIT;
+		if (full)
 			return jail_explain(-rc, "make the namespaces of the jail", e);
 		return err_errno(e, -rc, "%s: cannot start a process", spec->path);
 	}
-	rc = 0;
-	if (spec->jail && spec->jail->mode == JAIL_FULL) {
-		rc = jail_map_ids(c.pid, e);
+	if (full) {
+		rc = jail_map_ids(c->pid, e);
 		/* If the child is gone already, child_await() finds out. */
 		if (rc == 0)
 			send(s->sock[0], "g", 1, MSG_NOSIGNAL);
 	}
-	if (rc == 0)
-		rc = child_await(s, e);
-	if (rc < 0) {
-		child_kill(&c);
-		return rc;
-	}
-	*out = c;
-	return 0;
+	if (rc)
+		child_kill(c);
+	return rc;
 }
 
-static int child_begin(const struct child_spec *spec, bool trial, struct child *out, struct err *e)
+/* As child_launch(), from the beginning; *@sock is the parent's end. */
+static int child_begin(const struct child_spec *spec, enum child_kind kind, struct child *c,
+		       int *sock, struct err *e)
 {
-	struct child_start s = { spec, trial, { -1, -1 }, -1, -1 };
+	struct child_start s = { spec, kind, { -1, -1 }, -1, -1 };
 	int rc = child_check(spec, e);
 
 	if (rc < 0)
@@ -393,7 +476,9 @@ static int child_begin(const struct child_spec *spec, bool trial, struct child *
 			goto out;
 		}
 	}
-	rc = child_start(&s, out, e);
+	rc = child_launch(&s, c, e);
+	if (!rc)
+		*sock = take_fd(&s.sock[0]);
 out:
 	close_fd(&s.sock[0]);
 	close_fd(&s.sock[1]);
@@ -402,9 +487,98 @@ out:
 	return rc;
 }
 
+static int child_spawn_kind(const struct child_spec *spec, enum child_kind kind, struct child *out,
+			    struct err *e)
+{
+	struct child c = CHILD_INIT;
+	auto_close int sock = -1;
+	int rc = child_begin(spec, kind, &c, &sock, e);
+
+	if (!rc)
+		rc = child_await(sock, spec, e);
+	if (rc)
+		child_kill(&c);
+	else
+		*out = c;
+	return rc;
+}
+
 int child_spawn(const struct child_spec *spec, struct child *out, struct err *e)
 {
-	return child_begin(spec, false, out, e);
+	return child_spawn_kind(spec, CHILD_AT_ONCE, out, e);
+}
+
+int child_prepare(const struct child_spec *spec, struct child_pending *p, struct err *e)
+{
+	*p = (struct child_pending)CHILD_PENDING_INIT;
+	p->spec = spec;
+	return child_begin(spec, CHILD_PREPARED, &p->child, &p->sock, e);
+}
+
+static int child_send_order(const struct child_pending *p, char *const *argv,
+			    const struct child_fd *fds, size_t n_fds, struct err *e)
+{
+	char control[CMSG_SPACE(sizeof(int) * CHILD_FDS_MAX)] __attribute__((aligned(8))) = { 0 };
+	struct child_order order = { .n_fds = (uint32_t)n_fds };
+	struct iovec iov = { &order, offsetof(struct child_order, args) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	char *at = order.args, *end = order.args + sizeof(order.args);
+
+	for (; argv[order.argc]; order.argc++) {
+		size_t n = strlen(argv[order.argc]) + 1;
+
+		if (n > (size_t)(end - at))
+			return err_set(e, E2BIG, "%s: arguments of more than %d bytes",
+				       p->spec->path, CHILD_ARGS_MAX);
+		memcpy(at, argv[order.argc], n);
+		at += n;
+	}
+	iov.iov_len += (size_t)(at - order.args);
+	if (n_fds) {
+		struct cmsghdr *c = (struct cmsghdr *)control;
+
+		m.msg_control = control;
+		m.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+		*c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int) * n_fds),
+				       .cmsg_level = SOL_SOCKET,
+				       .cmsg_type = SCM_RIGHTS };
+		for (size_t i = 0; i < n_fds; i++) {
+			order.to[i] = fds[i].to;
+			memcpy(CMSG_DATA(c) + i * sizeof(int), &fds[i].from, sizeof(int));
+		}
+	}
+	/* A child that is gone has sent why, and child_await() reads it. */
+	if (sendmsg(p->sock, &m, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
+		return err_errno(e, errno, "%s: pass its descriptors", p->spec->path);
+	return 0;
+}
+
+int child_finish(struct child_pending *p, char *const *argv, const struct child_fd *fds,
+		 size_t n_fds, struct child *out, struct err *e)
+{
+	struct child_spec spec = *p->spec;
+	int rc;
+
+	spec.argv = argv;
+	spec.fds = fds;
+	spec.n_fds = n_fds;
+	rc = child_check(&spec, e);
+	if (!rc)
+		rc = child_send_order(p, argv, fds, n_fds, e);
+	if (!rc)
+		rc = child_await(p->sock, &spec, e);
+	if (!rc) {
+		*out = p->child;
+		p->child = (struct child)CHILD_INIT;
+	}
+	child_abandon(p);
+	return rc;
+}
+
+void child_abandon(struct child_pending *p)
+{
+	child_kill(&p->child);
+	close_fd(&p->sock);
 }
 
 int child_reap(struct child *c, int *status)
@@ -464,7 +638,7 @@ int jail_probe(struct err *e)
 	struct child c = CHILD_INIT;
 	int rc, status;
 
-	rc = child_begin(&spec, true, &c, e);
+	rc = child_spawn_kind(&spec, CHILD_TRIAL, &c, e);
 	if (rc < 0)
 		return rc;
 	rc = child_reap(&c, &status);

@@ -47,6 +47,41 @@ struct child {
  */
 int child_spawn(const struct child_spec *spec, struct child *out, struct err *e);
 
+#define CHILD_ARGS_MAX 8192 /* bytes of all arguments that child_finish() passes */
+
+/* A child in its jail that waits for its arguments and descriptors. */
+struct child_pending {
+	struct child child;
+	int sock; /* owned */
+	const struct child_spec *spec;
+};
+
+#define CHILD_PENDING_INIT \
+	{ \
+		.child = CHILD_INIT, .sock = -1 \
+	}
+
+/**
+ * child_prepare() - begin to start a program whose arguments and descriptors are not known yet
+ * @spec: without argv and fds; it and all that it points to stay until the child is finished
+ *        or abandoned
+ *
+ * Returns at once, so that the jail is made while the caller does something else.  What
+ * fails in the child is told by child_finish().  The child holds no descriptor of ours.
+ */
+int child_prepare(const struct child_spec *spec, struct child_pending *p, struct err *e);
+
+/**
+ * child_finish() - give a prepared child its arguments and descriptors, and run the program
+ *
+ * Otherwise as child_spawn().  @p is used up, also by a failure.
+ */
+int child_finish(struct child_pending *p, char *const *argv, const struct child_fd *fds,
+		 size_t n_fds, struct child *out, struct err *e);
+
+/* Ends a prepared child that is not needed.  Harmless on CHILD_PENDING_INIT. */
+void child_abandon(struct child_pending *p);
+
 /* Reaps an ended child (blocks if it has not). *status as of waitpid(). Closes pidfd. */
 int child_reap(struct child *c, int *status);
 

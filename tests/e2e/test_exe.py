@@ -59,7 +59,8 @@ def test_arguments_are_any_bytes(box):
 
 
 def test_a_hundred_megabytes_unchanged(box):
-    size = 100_000_000
+    # A tenth where both the machine and its VM are emulated: as many credit windows as make no difference.
+    size = 10_000_000 if os.environ.get("LAB") else 100_000_000
     producer = subprocess.Popen(["head", "-c", str(size), "/dev/urandom"], stdout=subprocess.PIPE)
     tee = subprocess.Popen(["tee", "/dev/fd/2"], stdin=producer.stdout, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE)

@@ -127,7 +127,7 @@ def test_a_guest_that_stops_for_good_is_still_ours_to_end(neighbour, disks):
     (b"", "kernel"),
     (b"\x7fELF" + b"\xff" * 8000, "kernel"),
     (b"MZ" + b"\0" * 0x1fe + b"HdrS" + b"\xff" * 8000, "kernel"),
-])
+], ids=["empty", "ELF", "bzImage"])
 def test_what_is_no_kernel(tmp_path, content, reason):
     (tmp_path / "kernel").write_bytes(content)
     with Vm("msb-vmm", kernel=str(tmp_path / "kernel"), initramfs=None) as vm:

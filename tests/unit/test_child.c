@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* child_spawn() without a jail.  The test program starts itself: see child_main(). */
-#include "unit/test.h"
+/* child.h without a jail.  The test program starts itself: see child_main(). */
+#include "unit/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,13 +9,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "sys/child.h"
 
 /* A sanitizer's run-time has signal handlers, system calls and files of its own. */
 #ifdef __SANITIZE_ADDRESS__
@@ -40,7 +40,7 @@ static int spawn_role(const char *role, const char *arg, const struct child_fd *
 		.die_with_parent = true,
 	};
 
-	return child_spawn(&spec, out, e);
+	return spawn_either(&spec, out, e);
 }
 
 /* Runs a role to its end with its stdout in @text. Return: its wait status. */
@@ -110,6 +110,8 @@ static int role_parent(void)
 		pause();
 }
 
+static int role_preparer(void);
+
 static int child_main(char **argv)
 {
 	const char *role = argv[1];
@@ -128,6 +130,8 @@ static int child_main(char **argv)
 		return write(7, "seven", 5) == 5 && write(8, "eight", 5) == 5 ? 0 : 1;
 	if (!strcmp(role, "parent"))
 		return role_parent();
+	if (!strcmp(role, "preparer"))
+		return role_preparer();
 	if (!strcmp(role, "sleep"))
 		for (;;)
 			pause();
@@ -158,7 +162,7 @@ static void test_exec_failure(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(child_spawn(&spec, &c, &e), -ENOENT);
+	assert_int_equal(spawn_either(&spec, &c, &e), -ENOENT);
 	assert_string_equal(err_text(&e), "cannot run /nowhere/msb: No such file or directory");
 	assert_int_equal(c.pid, -1);
 	/* It was reaped: nobody is left to wait for. */
@@ -167,7 +171,7 @@ static void test_exec_failure(void **state)
 
 	err_clear(&e);
 	spec.path = "/";
-	assert_int_equal(child_spawn(&spec, &c, &e), -EACCES);
+	assert_int_equal(spawn_either(&spec, &c, &e), -EACCES);
 }
 
 static void test_only_listed_fds(void **state)
@@ -296,14 +300,105 @@ static void test_dies_with_parent(void **state)
 	close(p[0]);
 }
 
+/* ---- prepared, and not yet finished ------------------------------------ */
+
+static const struct child_spec ahead = {
+	.path = self_path,
+	.new_session = true,
+	.die_with_parent = true,
+};
+
+static void test_pending_holds_nothing_of_ours(void **state)
+{
+	struct child_pending pending;
+	struct err e = ERR_INIT;
+	int p[2];
+	char x;
+
+	(void)state;
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	if (child_prepare(&ahead, &pending, &e))
+		fail_msg("%s", err_text(&e));
+	/* It would be the last writer. */
+	close(p[1]);
+	assert_int_equal(read(p[0], &x, 1), 0);
+	close(p[0]);
+	child_abandon(&pending);
+	child_abandon(&pending); /* harmless */
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
+static void test_too_many_arguments(void **state)
+{
+	static char fits[CHILD_ARGS_MAX - 16], more[CHILD_ARGS_MAX];
+	char *argv[] = { self_path, (char *)"exit", fits, NULL };
+	struct child_pending pending;
+	struct child c = CHILD_INIT;
+	struct err e = ERR_INIT;
+	int status;
+
+	(void)state;
+	/* Together with argv[0] and "exit" as long as may be. */
+	memset(fits, '0', CHILD_ARGS_MAX - strlen(self_path) - 1 - 5 - 1);
+	assert_int_equal(child_prepare(&ahead, &pending, &e), 0);
+	assert_int_equal(child_finish(&pending, argv, NULL, 0, &c, &e), 0);
+	assert_int_equal(child_reap(&c, &status), 0);
+	assert_int_equal(status, 0);
+
+	memset(more, '0', sizeof(more) - 1);
+	argv[2] = more;
+	assert_int_equal(child_prepare(&ahead, &pending, &e), 0);
+	assert_int_equal(child_finish(&pending, argv, NULL, 0, &c, &e), -E2BIG);
+	assert_int_equal(c.pid, -1);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+/* Prepares a child that lives as long as we, tells its pid, and waits to be killed. */
+static int role_preparer(void)
+{
+	struct child_pending pending;
+
+	if (child_prepare(&ahead, &pending, NULL))
+		return 1;
+	if (write(5, &pending.child.pid, sizeof(pid_t)) != sizeof(pid_t))
+		return 1;
+	for (;;)
+		pause();
+}
+
+static void test_pending_ends_with_parent(void **state)
+{
+	struct child c = CHILD_INIT;
+	struct pollfd gone = { .events = POLLIN };
+	struct err e = ERR_INIT;
+	pid_t pid;
+	int p[2];
+
+	(void)state;
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	if (spawn_role("preparer", "", (struct child_fd[]){ { p[1], 5 } }, 1, true, &c, &e) < 0)
+		fail_msg("%s", err_text(&e));
+	assert_int_equal(read(p[0], &pid, sizeof(pid)), sizeof(pid));
+	gone.fd = pidfd_open(pid, 0);
+	assert_true(gone.fd >= 0);
+	assert_int_equal(poll(&gone, 1, 0), 0);
+	child_kill(&c);
+	assert_int_equal(poll(&gone, 1, -1), 1);
+	close(gone.fd);
+	close(p[0]);
+	close(p[1]);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_status),           TEST(test_exec_failure),
-		TEST(test_only_listed_fds),  TEST(test_fd_swap),
-		TEST(test_bad_fds),          TEST(test_signals),
-		TEST(test_session_and_env),  TEST(test_pidfd_tells_of_the_end),
-		TEST(test_dies_with_parent),
+		TEST_BOTH(test_status),           TEST_BOTH(test_exec_failure),
+		TEST_BOTH(test_only_listed_fds),  TEST_BOTH(test_fd_swap),
+		TEST_BOTH(test_bad_fds),          TEST_BOTH(test_signals),
+		TEST_BOTH(test_session_and_env),  TEST_BOTH(test_pidfd_tells_of_the_end),
+		TEST_BOTH(test_dies_with_parent), TEST(test_pending_holds_nothing_of_ours),
+		TEST(test_too_many_arguments),    TEST(test_pending_ends_with_parent),
 	};
 
 	if (argc > 1) {

@@ -4,7 +4,7 @@
  * what must not work.  Each attempt prints a line if it succeeds.  As root, every
  * test runs a second time as nobody.
  */
-#include "unit/test.h"
+#include "unit/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "sys/child.h"
 #include "sys/jail_internal.h"
 
 /* A sanitizer's run-time has signal handlers, system calls and files of its own. */
@@ -295,7 +294,7 @@ static int jail_start(const struct jail *j, const char *role, char *const *env, 
 		.die_with_parent = true,
 	};
 
-	return child_spawn(&spec, c, e);
+	return spawn_either(&spec, c, e);
 }
 
 /* Runs @role in @j. Return: its exit status; what it printed goes to our stderr. */
@@ -716,11 +715,16 @@ static void test_filter_programs(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	TEST(test_forbidden),       TEST(test_host_network_and_capability),
-	TEST(test_reduced),         TEST(test_proc),
-	TEST(test_owner),           TEST(test_outside_id_and_death),
-	TEST(test_bad_description), TEST(test_probe),
-	TEST(test_seccomp),         TEST(test_filter_programs),
+	TEST_BOTH(test_forbidden),
+	TEST_BOTH(test_host_network_and_capability),
+	TEST_BOTH(test_reduced),
+	TEST_BOTH(test_proc),
+	TEST_BOTH(test_owner),
+	TEST_BOTH(test_outside_id_and_death),
+	TEST_BOTH(test_bad_description),
+	TEST(test_probe),
+	TEST(test_seccomp),
+	TEST(test_filter_programs),
 };
 
 static int copy_self(void)
