@@ -67,3 +67,16 @@ int engine_choose(const char *name, const struct engine_ops **out, char *notice,
 	}
 	return err_set(e, EINVAL, "engine '%s': use auto, kvm or tcg", name);
 }
+
+int engine_prepare(const struct engine_ops *ops, const struct engine_vm_desc *desc,
+		   uint64_t disk_bytes, struct engine_cell **out, struct err *e)
+{
+	*out = NULL;
+	return ops->prepare ? ops->prepare(desc, disk_bytes, out, e) : 0;
+}
+
+void engine_abandon(const struct engine_ops *ops, struct engine_cell *cell)
+{
+	if (cell)
+		ops->abandon(cell);
+}

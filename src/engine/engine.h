@@ -57,6 +57,7 @@ struct engine_vm_desc {
 	 */
 	int control_fd;
 	enum jail_mode jail;
+	struct engine_cell *cell; /* of engine_prepare(), or NULL */
 };
 
 /*
@@ -79,6 +80,9 @@ struct engine_event {
 	char text[ENGINE_TEXT_MAX]; /* the reason, one line; "" for none */
 };
 
+/* A VM process in its jail, made ahead, that does not know its VM yet. */
+struct engine_cell;
+
 struct engine_ops {
 	const char *name; /* "tcg" */
 	const char *isolation; /* "hardware", "emulated" */
@@ -90,8 +94,17 @@ struct engine_ops {
 	int (*version)(char *to, size_t size, struct err *e);
 
 	/*
-	 * Starts the VM process; descriptors of @desc stay the caller's.  Returns when it
-	 * has been executed; its end is seen at out->pidfd.
+	 * Of engine_prepare(), and of the end of a cell that is not used; NULL for an engine
+	 * that makes the jail when it starts the VM.
+	 */
+	int (*prepare)(const struct engine_vm_desc *desc, uint64_t disk_bytes,
+		       struct engine_cell **out, struct err *e);
+	void (*abandon)(struct engine_cell *cell);
+
+	/*
+	 * Starts the VM process; descriptors of @desc stay the caller's, desc->cell is used
+	 * up, also by a failure.  Returns when it has been executed; its end is seen at
+	 * out->pidfd.
 	 */
 	int (*start)(const struct engine_vm_desc *desc, struct child *out, struct err *e);
 
@@ -125,6 +138,21 @@ struct engine_ops {
 	 */
 	int (*event)(int control, struct engine_event *out, struct err *e);
 };
+
+/**
+ * engine_prepare() - have the jail of a VM process made while the caller opens disks and sockets
+ * @desc:       cpus, memory_bytes, jail, and whether there will be a control_fd (not -1);
+ *              nothing else of it is looked at
+ * @disk_bytes: size of the largest disk that the VM will write to
+ * @out:        for desc->cell of start or restore; NULL if the engine has no use for one
+ *
+ * Returns before the jail is made.  What fails there is told by start or restore.
+ */
+int engine_prepare(const struct engine_ops *ops, const struct engine_vm_desc *desc,
+		   uint64_t disk_bytes, struct engine_cell **out, struct err *e);
+
+/* Ends a cell that no start or restore has used.  NULL is harmless. */
+void engine_abandon(const struct engine_ops *ops, struct engine_cell *cell);
 
 /*
  * Waits until request @id is answered, at most @timeout_ms: for callers without a loop.

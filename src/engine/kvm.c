@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/utsname.h>
 
@@ -70,35 +71,52 @@ static void kvm_add_devices(struct engine_args *a, const struct engine_vm_desc *
 	}
 }
 
-/* The largest file that msb-vmm may write: a disk, or a snapshot if it can be asked for one. */
-static uint64_t kvm_file_limit(const struct engine_vm_desc *d)
+/*
+ * The largest file that msb-vmm may write: a disk, or a snapshot if it can be asked for one.
+ */
+static uint64_t kvm_file_limit(const struct engine_vm_desc *d, uint64_t disk_bytes)
 {
-	uint64_t disks = engine_file_limit(d), memory = d->memory_bytes + SNAPSHOT_TRAILER_SIZE;
+	uint64_t memory = d->memory_bytes + SNAPSHOT_TRAILER_SIZE;
 
-	return d->control_fd >= 0 && memory > disks ? memory : disks;
+	return d->control_fd >= 0 && memory > disk_bytes ? memory : disk_bytes;
 }
 
-static int kvm_spawn(struct engine_args *a, const struct engine_vm_desc *d, struct child *out,
-		     struct err *e)
-{
-	auto_free char *program = NULL;
+/* msb-vmm's jail; what its parts point to is in here. */
+struct engine_cell {
+	char *program;
 	struct kvm_jail jail;
-	int rc = parts_path("msb-vmm", &program, e);
+	struct child_spec spec;
+	struct child_pending pending;
+};
 
-	if (rc)
-		return rc;
-	kvm_jail_init(&jail, d->jail, program, d->cpus, kvm_file_limit(d));
-	const struct child_spec spec = {
-		.path = kvm_jail_path(&jail),
-		.argv = a->argv,
-		.fds = a->fds,
-		.n_fds = a->n_fds,
-		.jail = &jail.jail,
-		.new_session = true,
-		.die_with_parent = true,
-	};
+static void kvm_abandon(struct engine_cell *c)
+{
+	child_abandon(&c->pending);
+	free(c->program);
+	free(c);
+}
 
-	return child_spawn(&spec, out, e);
+static int kvm_prepare(const struct engine_vm_desc *d, uint64_t disk_bytes,
+		       struct engine_cell **out, struct err *e)
+{
+	struct engine_cell *c = calloc(1, sizeof(*c));
+	int rc;
+
+	if (!c)
+		return err_set(e, ENOMEM, "msb-vmm's jail");
+	c->pending = (struct child_pending)CHILD_PENDING_INIT;
+	rc = parts_path("msb-vmm", &c->program, e);
+	if (!rc) {
+		kvm_jail_init(&c->jail, d->jail, c->program, d->cpus, kvm_file_limit(d, disk_bytes));
+		c->spec = kvm_jail_spec(&c->jail);
+		rc = child_prepare(&c->spec, &c->pending, e);
+	}
+	if (rc) {
+		kvm_abandon(c);
+		return err_wrap(e, "cannot make the jail of msb-vmm");
+	}
+	*out = c;
+	return 0;
 }
 
 /* What a VM begins with: a kernel. */
@@ -122,13 +140,8 @@ static void kvm_add_snapshot(struct engine_args *a, const struct engine_snapshot
 }
 
 /* Everything else. */
-static int kvm_launch(struct engine_args *a, const struct engine_vm_desc *d, struct child *out,
-		      struct err *e)
+static void kvm_add_machine(struct engine_args *a, const struct engine_vm_desc *d, int kvm_fd)
 {
-	auto_close int kvm_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
-
-	if (kvm_fd < 0)
-		return err_errno(e, errno, KVM_DEVICE);
 	engine_arg(a, "--name");
 	engine_arg(a, "%s", d->name);
 	engine_arg(a, "--kvm-fd");
@@ -143,42 +156,58 @@ static int kvm_launch(struct engine_args *a, const struct engine_vm_desc *d, str
 	}
 	kvm_add_devices(a, d);
 	engine_args_log(a, d->log_fd);
-	if (a->failed)
-		return err_set(e, ENOMEM, "msb-vmm's arguments");
-	return kvm_spawn(a, d, out, e);
 }
 
-static int kvm_start(const struct engine_vm_desc *d, struct child *out, struct err *e)
+/* Runs msb-vmm in @cell, with a snapshot if @from is not NULL. */
+static int kvm_launch(struct engine_cell *cell, const struct engine_vm_desc *d,
+		      const struct engine_snapshot *from, struct child *out, struct err *e)
 {
+	auto_close int kvm_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
 	auto_close int kernel_fd = -1, initramfs_fd = -1;
 	struct engine_args a = { .n = 0 };
 	int rc;
 
-	if ((rc = kvm_open(d->kernel, "guest kernel", &kernel_fd, e)) ||
-	    (rc = kvm_open(d->initramfs, "guest initramfs", &initramfs_fd, e)))
-		return rc;
+	if (kvm_fd < 0)
+		return err_errno(e, errno, KVM_DEVICE);
 	engine_arg(&a, "msb-vmm");
-	kvm_add_kernel(&a, kernel_fd, initramfs_fd);
-	rc = kvm_launch(&a, d, out, e);
+	if (from) {
+		kvm_add_snapshot(&a, from);
+	} else {
+		if ((rc = kvm_open(d->kernel, "guest kernel", &kernel_fd, e)) ||
+		    (rc = kvm_open(d->initramfs, "guest initramfs", &initramfs_fd, e)))
+			goto out;
+		kvm_add_kernel(&a, kernel_fd, initramfs_fd);
+	}
+	kvm_add_machine(&a, d, kvm_fd);
+	rc = a.failed ? err_set(e, ENOMEM, "msb-vmm's arguments")
+		      : child_finish(&cell->pending, a.argv, a.fds, a.n_fds, out, e);
+out:
 	engine_args_free(&a);
-	if (rc)
-		err_wrap(e, "cannot start the VM (msb-vmm)");
 	return rc;
+}
+
+static int kvm_run(const struct engine_vm_desc *d, const struct engine_snapshot *from,
+		   struct child *out, struct err *e)
+{
+	struct engine_cell *cell = d->cell;
+	int rc = cell ? 0 : kvm_prepare(d, engine_file_limit(d), &cell, e);
+
+	if (rc)
+		return rc;
+	rc = kvm_launch(cell, d, from, out, e);
+	kvm_abandon(cell);
+	return rc;
+}
+
+static int kvm_start(const struct engine_vm_desc *d, struct child *out, struct err *e)
+{
+	return kvm_run(d, NULL, out, e) ? err_wrap(e, "cannot start the VM (msb-vmm)") : 0;
 }
 
 static int kvm_restore(const struct engine_vm_desc *d, const struct engine_snapshot *from,
 		       struct child *out, struct err *e)
 {
-	struct engine_args a = { .n = 0 };
-	int rc;
-
-	engine_arg(&a, "msb-vmm");
-	kvm_add_snapshot(&a, from);
-	rc = kvm_launch(&a, d, out, e);
-	engine_args_free(&a);
-	if (rc)
-		err_wrap(e, "cannot restore the VM (msb-vmm)");
-	return rc;
+	return kvm_run(d, from, out, e) ? err_wrap(e, "cannot restore the VM (msb-vmm)") : 0;
 }
 
 static int kvm_version(char *to, size_t size, struct err *e)
@@ -201,6 +230,8 @@ const struct engine_ops engine_kvm = {
 	.isolation = "hardware",
 	.probe = engine_probe_kvm,
 	.version = kvm_version,
+	.prepare = kvm_prepare,
+	.abandon = kvm_abandon,
 	.start = kvm_start,
 	.restore = kvm_restore,
 	.pause = kvm_control_pause,

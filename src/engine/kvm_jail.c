@@ -27,3 +27,13 @@ const char *kvm_jail_path(const struct kvm_jail *j)
 {
 	return j->jail.mode == JAIL_FULL ? KVM_JAIL_PROGRAM : j->program.source;
 }
+
+struct child_spec kvm_jail_spec(const struct kvm_jail *j)
+{
+	return (struct child_spec){
+		.path = kvm_jail_path(j),
+		.jail = &j->jail,
+		.new_session = true,
+		.die_with_parent = true,
+	};
+}

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "sys/child.h"
 #include "sys/jail.h"
 
 #define KVM_JAIL_PROGRAM "/bin/msb-vmm" /* the program's path in a full jail */
@@ -24,6 +25,9 @@ struct kvm_jail {
  */
 void kvm_jail_init(struct kvm_jail *j, enum jail_mode mode, const char *program, unsigned cpus,
 		   uint64_t max_file_bytes);
+
+/* How to start msb-vmm in @j, but for its arguments and descriptors; points into @j. */
+struct child_spec kvm_jail_spec(const struct kvm_jail *j);
 
 /* What to execute: in the jail, or on the host if it is a reduced one. */
 const char *kvm_jail_path(const struct kvm_jail *j);

@@ -2,8 +2,8 @@
 /*
  * DOC: Starting the processes of a sandbox
  *
- * Order: root image opened and checked, upper made, sockets, msb-net, VM.  All of it
- * happens before the guest's first instruction, so that a missing part is one clear
+ * Order: root image opened and checked, upper made, sockets, msb-net, VM; the VM's jail
+ * is made beside all this (engine_prepare()).  All of it happens before the guest's first instruction, so that a missing part is one clear
  * error and not a guest that hangs.  Whatever was started before a failure ends with
  * the supervisor (die_with_parent), which leaves at once.
  */
@@ -166,18 +166,30 @@ static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ct
 	return rc;
 }
 
-int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struct err *e)
+/* What the VM is made of, but for its descriptors. */
+static struct engine_vm_desc start_desc(const struct supervisor *s)
+{
+	return (struct engine_vm_desc){
+		.name = s->cfg.name,
+		.kernel = s->cfg.kernel,
+		.initramfs = s->cfg.initramfs,
+		.cpus = s->cfg.cpus,
+		.memory_bytes = s->cfg.memory_bytes,
+		.net_fd = -1,
+		.control_fd = -1,
+		.jail = start_jail_mode(s),
+	};
+}
+
+/* Opens everything that @desc still lacks, and starts the VM, which uses desc->cell up. */
+static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct engine_vm_desc *desc,
+		    struct err *e)
 {
 	auto_close int image_fd = -1, upper_fd = -1, console_fd = -1, log_fd = -1;
 	auto_close int ctl_fd = -1, bulk_fd = -1, net_fd = -1, net_theirs = -1;
 	int ours = -1, ctl, bulk, rc;
-	struct engine_vm_desc desc;
 
-	if ((rc = start_check_file(s->cfg.kernel, "guest kernel",
-				   "build it with `make kernel`, or give one with --kernel", e)) ||
-	    (rc = start_check_file(s->cfg.initramfs, "guest initramfs", "build it with `make`",
-				   e)) ||
-	    (rc = rootimage_open(s->cfg.image_path, &image_fd, e)) ||
+	if ((rc = rootimage_open(s->cfg.image_path, &image_fd, e)) ||
 	    (rc = start_open_upper(s, &upper_fd, e)) ||
 	    (rc = start_socketpair(&ours, &console_fd, e)) ||
 	    (rc = taillog_init(&s->console, s->loop, ours, s->logdirfd, "console.log", e)) ||
@@ -197,21 +209,32 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 		    (rc = start_net(s, net_theirs, e)))
 			return rc;
 	}
-	desc = (struct engine_vm_desc){
-		.name = s->cfg.name,
-		.kernel = s->cfg.kernel,
-		.initramfs = s->cfg.initramfs,
-		.cpus = s->cfg.cpus,
-		.memory_bytes = s->cfg.memory_bytes,
-		.disks = { { image_fd, true, "image" }, { upper_fd, false, "upper" } },
-		.n_disks = 2,
-		.console_fd = console_fd,
-		.port_fds = { [ENGINE_PORT_CTL] = ctl_fd, [ENGINE_PORT_BULK] = bulk_fd },
-		.net_fd = net_fd,
-		.log_fd = log_fd,
-		.control_fd = -1,
-		.jail = start_jail_mode(s),
-	};
+	desc->disks[0] = (struct engine_disk){ image_fd, true, "image" };
+	desc->disks[1] = (struct engine_disk){ upper_fd, false, "upper" };
+	desc->n_disks = 2;
+	desc->console_fd = console_fd;
+	desc->port_fds[ENGINE_PORT_CTL] = ctl_fd;
+	desc->port_fds[ENGINE_PORT_BULK] = bulk_fd;
+	desc->net_fd = net_fd;
+	desc->log_fd = log_fd;
 	s->started_ns = loop_now_ns();
-	return s->engine->start(&desc, &s->vm, e);
+	rc = s->engine->start(desc, &s->vm, e);
+	desc->cell = NULL;
+	return rc;
+}
+
+int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struct err *e)
+{
+	struct engine_vm_desc desc = start_desc(s);
+	int rc;
+
+	if ((rc = start_check_file(s->cfg.kernel, "guest kernel",
+				   "build it with `make kernel`, or give one with --kernel", e)) ||
+	    (rc = start_check_file(s->cfg.initramfs, "guest initramfs", "build it with `make`",
+				   e)) ||
+	    (rc = engine_prepare(s->engine, &desc, s->cfg.disk_bytes, &desc.cell, e)))
+		return rc;
+	rc = start_vm(s, ops, &desc, e);
+	engine_abandon(s->engine, desc.cell);
+	return rc;
 }

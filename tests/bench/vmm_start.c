@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starts msb-vmm again and again, as the engine does, and prints when it reached which
- * milestone: one line a start, nanoseconds since child_spawn() was called.  What the
- * columns are is the first line; bench_vmm.py makes a table of it.
+ * milestone: one line a start, nanoseconds since child_spawn() was called, or child_finish()
+ * with a jail made ahead.  What the columns are is the first line; bench_vmm.py makes a
+ * table of it.
  *
- *   vmm_start MSB-VMM cold|restore full|reduced STARTS MEMORY-MIB CPUS
+ *   vmm_start MSB-VMM cold|restore full|ahead|reduced STARTS MEMORY-MIB CPUS
  */
 #include <stdlib.h>
 
@@ -68,12 +69,13 @@ int main(int argc, char **argv)
 	struct silent_vm_config cfg = { .null_fd = -1, .state_fd = -1, .memory_fd = -1 };
 
 	if (argc != 7) {
-		fprintf(stderr, "usage: vmm_start MSB-VMM cold|restore full|reduced STARTS "
+		fprintf(stderr, "usage: vmm_start MSB-VMM cold|restore full|ahead|reduced STARTS "
 				"MEMORY-MIB CPUS\n");
 		return 2;
 	}
 	cfg.program = argv[1];
 	cfg.jail = strcmp(argv[3], "reduced") ? JAIL_FULL : JAIL_REDUCED;
+	cfg.prepared = !strcmp(argv[3], "ahead");
 	cfg.memory_bytes = (uint64_t)atol(argv[5]) << 20;
 	cfg.cpus = (unsigned)atoi(argv[6]);
 	cfg.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -34,13 +35,14 @@ struct silent_vm_config {
 	unsigned cpus;
 	uint64_t memory_bytes;
 	int state_fd, memory_fd; /* of a snapshot, or -1 */
+	bool prepared; /* the jail is made before (it is given 10 ms), and its time not counted */
 };
 
 struct silent_vm {
 	struct child child;
 	int control, trace; /* our ends */
 	int sockets[4]; /* console, two ports, network: our ends */
-	uint64_t spawned_ns; /* when child_spawn() was called */
+	uint64_t spawned_ns; /* when child_spawn() or child_finish() was called */
 	uint64_t executed_ns; /* when it returned */
 };
 
@@ -115,7 +117,10 @@ static inline int silent_vm_start(struct silent_vm *v, const struct silent_vm_co
 {
 	static const char *const ports[] = { "agent.ctl", "agent.bulk" };
 	int theirs[9] = { -1, -1, -1, -1, -1, -1, -1, -1, -1 }, n = 0, pair[2], rc;
+	const struct timespec jail_made = { .tv_nsec = 10000000 };
+	struct child_pending pending = CHILD_PENDING_INIT;
 	struct engine_args a = { .n = 0 };
+	struct child_spec spec;
 	struct kvm_jail jail;
 
 	*v = (struct silent_vm){
@@ -174,17 +179,21 @@ static inline int silent_vm_start(struct silent_vm *v, const struct silent_vm_co
 	}
 	engine_args_log(&a, cfg->null_fd >= 0 ? cfg->null_fd : STDERR_FILENO);
 	kvm_jail_init(&jail, cfg->jail, cfg->program, cfg->cpus, cfg->memory_bytes + 4096);
-	const struct child_spec spec = {
-		.path = kvm_jail_path(&jail),
-		.argv = a.argv,
-		.fds = a.fds,
-		.n_fds = a.n_fds,
-		.jail = &jail.jail,
-		.new_session = true,
-		.die_with_parent = true,
-	};
+	spec = kvm_jail_spec(&jail);
+	if (cfg->prepared) {
+		rc = child_prepare(&spec, &pending, e);
+		nanosleep(&jail_made, NULL);
+	}
 	v->spawned_ns = loop_now_ns();
-	rc = a.failed ? err_set(e, ENOMEM, "arguments") : child_spawn(&spec, &v->child, e);
+	spec.argv = a.argv;
+	spec.fds = a.fds;
+	spec.n_fds = a.n_fds;
+	if (a.failed)
+		rc = err_set(e, ENOMEM, "arguments");
+	else if (cfg->prepared)
+		rc = rc ? rc : child_finish(&pending, a.argv, a.fds, a.n_fds, &v->child, e);
+	else
+		rc = child_spawn(&spec, &v->child, e);
 	v->executed_ns = loop_now_ns();
 	for (int i = 0; i < n; i++)
 		close_fd(&theirs[i]);
