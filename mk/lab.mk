@@ -49,6 +49,7 @@ LAB_ENGINE := $(O)/tests/lab/engine-freeze
 $(LAB_ENGINE): $(O)/tests/lab/engine-freeze.o $(call floors,engine sys codec base)
 	$(call link,$(SECCOMP_LIBS))
 lab-parts: $(LAB_ENGINE)
+-include $(LAB_ENGINE).d $(LAB_GUESTS:%=%.d)
 
 .PHONY: check-snapshot-100
 check-snapshot-100: lab-parts ## freeze and restore a machine under load 100 times, with 1 and with 4 CPUs (long)

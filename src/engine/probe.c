@@ -272,6 +272,9 @@ static int probe_open_home(void)
 	return open(home, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* One is enough, but on a machine that is busy and virtual itself. */
+#define PROBE_TRIES 3
+
 static int probe_try(int kvm_fd, struct probe_report *r, struct err *e)
 {
 	auto_close int home = probe_open_home();
@@ -285,9 +288,11 @@ static int probe_try(int kvm_fd, struct probe_report *r, struct err *e)
 	    file_read_at(home, PROBE_CACHE_NAME, PROBE_CACHE_MAX, &found, &len, NULL) == 0 &&
 	    probe_cache_parse(found, len, key, r) == 0)
 		return 0;
-	rc = probe_vm_run(kvm_fd, &probe_vm_guest, r, e);
-	if (rc)
-		return rc;
+	for (int i = 0; i < PROBE_TRIES && (!i || probe_vm_doubtful(r)); i++) {
+		rc = probe_vm_run(kvm_fd, &probe_vm_guest, r, e);
+		if (rc)
+			return rc;
+	}
 	if (keep && probe_cache_lasting(r)) {
 		len = probe_cache_format(key, r, text, sizeof(text));
 		/* Not kept: the trial is made again, nothing else. */

@@ -58,6 +58,12 @@
 #define PROBE_RATIO_MAX 40
 
 /*
+ * And beyond this there is no doubt.  Between both, a hypervisor below us may have taken
+ * the processor away: that time counts as ours.  Seen in an emulated machine on a busy one.
+ */
+#define PROBE_RATIO_SURE 600
+
+/*
  * The processor time that the guest may take for its next loop, or for what is left after
  * them: a loop at the speed of an interpreter, and some times what the child took up to
  * now, which is a measure of how slow the machine is.  Then the kernel kills the child by
@@ -99,6 +105,12 @@ struct probe_vm {
 bool probe_vm_interpreted(const struct probe_report *r)
 {
 	return r->guest_loop_ns > PROBE_RATIO_MAX * r->host_loop_ns;
+}
+
+bool probe_vm_doubtful(const struct probe_report *r)
+{
+	return r->timed_out ||
+	       (probe_vm_interpreted(r) && r->guest_loop_ns < PROBE_RATIO_SURE * r->host_loop_ns);
 }
 
 double probe_vm_mips(const struct probe_report *r)

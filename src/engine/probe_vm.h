@@ -48,6 +48,12 @@ extern const struct probe_guest probe_vm_guest;
 /* Is the guest's code interpreted, by what was measured?  False if it was not. */
 bool probe_vm_interpreted(const struct probe_report *r);
 
+/*
+ * Could it be the machine that was slow, not KVM?  An interpreter is slower by orders of
+ * magnitude than a processor that somebody else was using; a hang can be either.
+ */
+bool probe_vm_doubtful(const struct probe_report *r);
+
 /* Millions of instructions a second in the guest, by what was measured; 0 = unknown. */
 double probe_vm_mips(const struct probe_report *r);
 

@@ -104,7 +104,13 @@ class Vm:
         generation = int.from_bytes(os.urandom(8), "little")
         body = wire.pack("HELLO", magic=wire.MAGIC, version=wire.VERSION, version_min=wire.VERSION, link=link,
                          generation=generation, realtime_ns=time.time_ns(), entropy=os.urandom(64))
-        s.sendall(wire.struct.pack("<IIHH", len(body), 0, wire.TYPES["HELLO"], 0) + body)
+        try:
+            s.sendall(wire.struct.pack("<IIHH", len(body), 0, wire.TYPES["HELLO"], 0) + body)
+        except OSError as e:
+            while select.select([self.console], [], [], 1)[0] and self.read_console():
+                pass
+            raise AssertionError(f"{port} is shut ({e}); status {self.process.poll()}; console:\n{self.log()}\n"
+                                 f"{self.said()}") from e
         data = b""
         while True:
             at = data.find(b"\0\0\0\0" + wire.struct.pack("<HH", wire.TYPES["HELLO_ACK"], 0) + wire.MAGIC)

@@ -137,11 +137,16 @@ static void test_judgement(void **state)
 
 	(void)state;
 	assert_true(probe_vm_interpreted(&r)); /* measured: a nested paravirtual KVM */
+	assert_false(probe_vm_doubtful(&r));
 	assert_true(probe_vm_mips(&r) > 1.0 && probe_vm_mips(&r) < 2.0);
+	r = (struct probe_report){ .host_loop_ns = 3800, .guest_loop_ns = 210000 };
+	assert_true(probe_vm_doubtful(&r)); /* measured: the emulator on a busy machine */
+	r = (struct probe_report){ .timed_out = true };
+	assert_true(probe_vm_doubtful(&r));
 	r = (struct probe_report){ .host_loop_ns = 2100, .guest_loop_ns = 1500 };
 	assert_false(probe_vm_interpreted(&r)); /* measured: nested SVM in an emulator */
 	r = (struct probe_report){ .host_loop_ns = 2100, .guest_loop_ns = 21000 };
-	assert_false(probe_vm_interpreted(&r));
+	assert_false(probe_vm_interpreted(&r) || probe_vm_doubtful(&r));
 	r = (struct probe_report){ .passed = false };
 	assert_false(probe_vm_interpreted(&r));
 	assert_true(probe_vm_mips(&r) == 0);
