@@ -9,7 +9,7 @@ CAPI_SO := $(O)/lib/$(CAPI_FILE)
 CAPI_A := $(O)/lib/libmicrosandbox.a
 CAPI_MAP := src/capi/libmicrosandbox.map
 # Its floor, and of those beneath it what it uses.
-CAPI_SRC := $(wildcard src/capi/*.c) src/base/buf.c src/codec/sse.c src/codec/utf8.c
+CAPI_SRC := $(wildcard src/capi/*.c) src/base/buf.c src/codec/base64.c src/codec/sse.c src/codec/utf8.c
 CAPI_OBJ := $(CAPI_SRC:%.c=$(O)/pic/%.o)
 CAPI_LIBS = $(JANSSON_LIBS) $(CURL_LIBS) -pthread
 

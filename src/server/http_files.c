@@ -25,7 +25,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "codec/utf8.h"
+#include "server/file_info.h"
 #include "server/sandbox_path.h"
 
 #define FILES_TYPE "application/octet-stream"
@@ -75,59 +75,12 @@ static void files_cancel(struct conn *c)
 
 /* ---- answers ------------------------------------------------------------------------- */
 
-static json_t *files_text(const void *p, size_t n)
-{
-	struct buf clean = BUF_INIT;
-	json_t *text = NULL;
-
-	if (!utf8_clean(&clean, p, n))
-		text = json_stringn((const char *)buf_data(&clean), buf_len(&clean));
-	buf_fini(&clean);
-	return text;
-}
-
-static const char *files_type(uint32_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "file";
-	case S_IFDIR:
-		return "directory";
-	case S_IFLNK:
-		return "symlink";
-	case S_IFIFO:
-		return "fifo";
-	case S_IFSOCK:
-		return "socket";
-	case S_IFBLK:
-		return "block";
-	default:
-		return "char";
-	}
-}
-
-/* FileInfo of api/openrpc.json. */
-static json_t *files_info(const char *path, const struct frame_file_done *d)
-{
-	const char *name = strrchr(path, '/');
-
-	return json_pack("{s:o, s:o, s:s, s:i, s:I, s:I, s:I, s:f}", "name",
-			 files_text(name ? name + 1 : path, strlen(name ? name + 1 : path)), "path",
-			 files_text(path, strlen(path)), "type", files_type(d->mode), "mode",
-			 (int)(d->mode & 07777), "uid", (json_int_t)d->uid, "gid",
-			 (json_int_t)d->gid, "size", (json_int_t)d->size, "mtime",
-			 (double)d->mtime_ns / 1e9);
-}
-
 /* No answer has begun: says what the guest said. */
 static void files_refuse(struct transfer *t, int code, const char *message)
 {
-	const char *path = query_get(&t->target.query, "path"), *name = strerrorname_np(code);
+	json_t *more = file_info_error(query_get(&t->target.query, "path"), code);
 	int status = code == ENOENT ? 404 : 400;
-	json_t *more = json_pack("{s:o}", "path", files_text(path, strlen(path)));
 
-	if (name)
-		json_object_set_new(more, "errno", json_string(name));
 	http_api_fail(files_end(t, AUDIT_ERROR, RPC_FILE_FAILED), status,
 		      status == 404 ? 4001 : 2001, more, message);
 }
@@ -301,7 +254,7 @@ static void files_done(struct transfer *t, const struct frame *f)
 			conn_end(files_end(t, AUDIT_OK, 0));
 		return;
 	}
-	info = files_info(query_get(&t->target.query, "path"), &d);
+	info = file_info(query_get(&t->target.query, "path"), &d);
 	body = info ? json_dumps(info, JSON_COMPACT | JSON_REAL_PRECISION(16)) : NULL;
 	json_decref(info);
 	if (!body) {

@@ -23,13 +23,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "codec/base64.h"
 #include "codec/utf8.h"
 #include "server/api.h"
 #include "server/box.h"
+#include "server/file_info.h"
 
 #define FS_CONTENT_MAX (8u << 20)
 #define FS_ENTRIES_MAX 20000u
@@ -91,14 +91,12 @@ static void fs_gone(struct box_call *in_box, const char *reason)
 
 static void fs_fail_call(struct rpc_call *c, const char *path, int code, const char *text)
 {
-	const char *name = strerrorname_np(code);
+	json_t *data = file_info_error(path, code);
 	bool absent = code == ENOENT;
 
 	c->http = absent ? 404 : 0;
-	rpc_fail_data(c, RPC_FILE_FAILED,
-		      json_pack("{s:s, s:s, s:i}", "errno", name ? name : "EIO", "path", path,
-				"code", absent ? 4001 : 2001),
-		      "%s", text);
+	json_object_set_new(data, "code", json_integer(absent ? 4001 : 2001));
+	rpc_fail_data(c, RPC_FILE_FAILED, data, "%s", text);
 }
 
 static void fs_fail(struct fs *x, int code, const char *fmt, ...)
@@ -134,79 +132,10 @@ static void fs_error(struct fs *x, const struct frame *f)
 	fs_fail(x, (int)(err.code & 0xffff), "%s", text);
 }
 
-/* ---- what a file is ------------------------------------------------------------------------ */
-
-static const char *fs_type_name(uint32_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFDIR:
-		return "directory";
-	case S_IFLNK:
-		return "symlink";
-	case S_IFIFO:
-		return "fifo";
-	case S_IFSOCK:
-		return "socket";
-	case S_IFBLK:
-		return "block";
-	case S_IFCHR:
-		return "char";
-	default:
-		return "file";
-	}
-}
-
-/* JSON text of a guest's bytes. */
-static json_t *fs_text(const void *p, size_t n)
-{
-	struct buf clean = BUF_INIT;
-	json_t *text = NULL;
-
-	if (!utf8_clean(&clean, p, n))
-		text = json_stringn(n ? (const char *)buf_data(&clean) : "", buf_len(&clean));
-	buf_fini(&clean);
-	return text;
-}
-
-static json_int_t fs_int(uint64_t n)
-{
-	return n > INT64_MAX ? INT64_MAX : (json_int_t)n;
-}
-
-/* FileInfo; @name and @path are taken over. */
-static json_t *fs_info(json_t *name, json_t *path, const struct frame_dirent *d)
-{
-	return json_pack("{s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:f}", "name", name, "path", path,
-			 "type", fs_type_name(d->mode), "mode", (json_int_t)(d->mode & 07777),
-			 "uid", (json_int_t)d->uid, "gid", (json_int_t)d->gid, "size",
-			 fs_int(d->size), "mtime", (double)d->mtime_ns / 1e9);
-}
-
-/* The last component of a path; of "/" that. */
-static json_t *fs_base_name(const char *path)
-{
-	size_t n = strlen(path), from;
-
-	while (n > 1 && path[n - 1] == '/')
-		n--;
-	for (from = n; from && path[from - 1] != '/';)
-		from--;
-	return n == 1 && *path == '/' ? json_string("/") : json_stringn(path + from, n - from);
-}
-
 static void fs_reply_info(struct fs *x, const struct frame_file_done *d)
 {
-	const struct frame_dirent e = {
-		.mode = d->mode,
-		.uid = d->uid,
-		.gid = d->gid,
-		.size = d->size,
-		.mtime_ns = d->mtime_ns,
-	};
-	json_t *info = fs_info(fs_base_name(x->path), json_string(x->path), &e);
+	json_t *info = file_info(x->path, d);
 
-	if (info && S_ISLNK(d->mode))
-		json_object_set_new(info, "target", fs_text(d->target.p, d->target.len));
 	rpc_reply(fs_end(x), info);
 }
 
@@ -248,10 +177,10 @@ static void fs_reply_content(struct fs *x, const struct frame_file_done *d)
 		}
 		content = json_stringn_nocheck((const char *)p, n);
 	}
-	rpc_reply(fs_end(x),
-		  content ? json_pack("{s:o, s:s, s:I}", "content", content, "encoding",
-				      x->base64 ? "base64" : "utf-8", "size", fs_int(d->size))
-			  : NULL);
+	rpc_reply(fs_end(x), content ? json_pack("{s:o, s:s, s:I}", "content", content, "encoding",
+						 x->base64 ? "base64" : "utf-8", "size",
+						 file_info_size(d->size))
+				     : NULL);
 }
 
 static void fs_too_large(struct fs *x)
@@ -308,22 +237,6 @@ static int fs_read_entries(const struct buf *in, struct frame_dirent **out)
 	return (int)n;
 }
 
-static json_t *fs_entry(const char *dir, const struct frame_dirent *d)
-{
-	size_t len = strlen(dir);
-	struct buf path = BUF_INIT;
-	json_t *info = NULL;
-
-	while (len && dir[len - 1] == '/')
-		len--;
-	if (!buf_append(&path, dir, len) && !buf_append(&path, "/", 1) &&
-	    !buf_append(&path, d->name.p, d->name.len))
-		info = fs_info(fs_text(d->name.p, d->name.len),
-			       fs_text(buf_data(&path), buf_len(&path)), d);
-	buf_fini(&path);
-	return info;
-}
-
 static void fs_reply_list(struct fs *x)
 {
 	auto_free struct frame_dirent *all = NULL;
@@ -342,7 +255,7 @@ static void fs_reply_list(struct fs *x)
 	if (n > 1)
 		qsort(all, (size_t)n, sizeof(*all), fs_compare);
 	for (int i = 0; i < n; i++)
-		failed |= json_array_append_new(entries, fs_entry(x->path, &all[i])) != 0;
+		failed |= json_array_append_new(entries, file_info_entry(x->path, &all[i])) != 0;
 	if (failed) {
 		json_decref(entries);
 		rpc_reply(fs_end(x), NULL);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the server makes of data: keys, calls, schemas, lines of output, UTF-8. */
+/* What the server makes of data: keys, calls, schemas, lines of output, files, UTF-8. */
 #include "unit/test.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/checked.h"
 #include "base/mem.h"
@@ -12,6 +13,7 @@
 #include "codec/token.h"
 #include "codec/utf8.h"
 #include "server/api.h"
+#include "server/file_info.h"
 #include "server/lines.h"
 #include "server/rich.h"
 
@@ -541,6 +543,75 @@ static void every_error_code_is_described(void **state)
 	json_decref(j);
 }
 
+/* ---- files ---------------------------------------------------------------------------- */
+
+static void file_is(json_t *info, const char *want)
+{
+	char *text = json_dumps(info, JSON_COMPACT | JSON_ENSURE_ASCII);
+
+	assert_string_equal(text, want);
+	free(text);
+	json_decref(info);
+}
+
+static void a_file_is_told_as_json(void **state)
+{
+	struct frame_file_done d = {
+		.mode = S_IFREG | 04750,
+		.uid = 1,
+		.gid = UINT32_MAX,
+		.size = 7,
+		.mtime_ns = 1500000000,
+		.target = frame_str_of("not of a file"),
+	};
+
+	(void)state;
+	file_is(file_info("/a/b\xff", &d),
+		"{\"name\":\"b\\uFFFD\",\"path\":\"/a/b\\uFFFD\",\"type\":\"file\",\"mode\":2536,"
+		"\"uid\":1,\"gid\":4294967295,\"size\":7,\"mtime\":1.5}");
+	d = (struct frame_file_done){ .mode = S_IFLNK | 0777, .size = UINT64_MAX };
+	d.target = frame_str_of("x\xfe");
+	file_is(file_info("/l//", &d),
+		"{\"name\":\"l\",\"path\":\"/l//\",\"type\":\"symlink\",\"mode\":511,"
+		"\"uid\":0,\"gid\":0,\"size\":9223372036854775807,\"mtime\":0.0,"
+		"\"target\":\"x\\uFFFD\"}");
+	file_is(json_pack("[o, o]", file_info_error("/\xff", ENOENT), file_info_error("/", 60000)),
+		"[{\"errno\":\"ENOENT\",\"path\":\"/\\uFFFD\"},{\"errno\":\"EIO\",\"path\":\"/"
+		"\"}]");
+}
+
+static void every_type_of_file_has_a_name(void **state)
+{
+	static const struct {
+		uint32_t mode;
+		const char *name;
+	} types[] = { { S_IFREG, "file" },    { S_IFDIR, "directory" },
+		      { S_IFLNK, "symlink" }, { S_IFIFO, "fifo" },
+		      { S_IFSOCK, "socket" }, { S_IFBLK, "block" },
+		      { S_IFCHR, "char" },    { 0, "file" } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		struct frame_dirent d = { .name = frame_str_of("n"), .mode = types[i].mode };
+		json_t *info = file_info_entry(i % 2 ? "/" : "/dir/", &d);
+
+		assert_string_equal(json_string_value(json_object_get(info, "type")), types[i].name);
+		assert_string_equal(json_string_value(json_object_get(info, "path")),
+				    i % 2 ? "/n" : "/dir/n");
+		json_decref(info);
+	}
+}
+
+static void the_root_has_a_name(void **state)
+{
+	struct frame_file_done d = { .mode = S_IFDIR };
+	json_t *info = file_info("/", &d);
+
+	(void)state;
+	assert_string_equal(json_string_value(json_object_get(info, "name")), "/");
+	json_decref(info);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -561,6 +632,9 @@ int main(void)
 		TEST(requests_are_checked),
 		TEST(parameters_are_checked_against_the_schema),
 		TEST(every_error_code_is_described),
+		TEST(a_file_is_told_as_json),
+		TEST(every_type_of_file_has_a_name),
+		TEST(the_root_has_a_name),
 	};
 
 	return test_run(tests);
