@@ -50,7 +50,8 @@
  *
  * Blocking, time limits, and giving up
  *   Calls block.  Time limits are the server's; only if it says nothing for 30 s more does the
- *   library give up by itself (MSB_ERR_TIMEOUT).  A struct msb_cancel ends a call early, from
+ *   library give up by itself (MSB_ERR_TIMEOUT), and if a stream, in which something comes every
+ *   15 s, is silent for 60 s.  A struct msb_cancel ends a call early, from
  *   another thread or a signal handler: its connection is closed, and the server then kills
  *   what the call had started.  A call is sent once: when a connection breaks, nobody knows
  *   whether it took place, so it is not repeated.
@@ -156,6 +157,8 @@ MSB_API const char *msb_error_stderr(const struct msb_error *e, size_t *len);
 
 /* Of MSB_ERR_FILE: the name of the errno in the sandbox, as "ENOENT"; NULL if it is not told. */
 MSB_API const char *msb_error_errno_name(const struct msb_error *e);
+/* Of MSB_ERR_FILE: the path in the sandbox; NULL if it is not told. */
+MSB_API const char *msb_error_path(const struct msb_error *e);
 
 MSB_API void msb_error_free(struct msb_error *e);
 
@@ -341,12 +344,16 @@ struct msb_exec {
 	msb_started_fn *on_started;
 	msb_output_fn *on_output; /* NULL: output is dropped */
 	void *context;
+	/* 1: output is kept in @out as well, as msb_sandbox_command() has it: 8 MiB of it and 1,048,576
+	 * lines, then msb_execution_truncated() */
+	int keep_output;
 };
 
 /*
  * msb_sandbox_exec() - run a program and take what it prints as it comes
  * @exec: may be NULL
- * @out:  exit_code, success, signal, reason and duration; it holds no output.  May be NULL.
+ * @out:  exit_code, success, signal, reason and duration; output only if it is to be kept.
+ *        May be NULL.
  *
  * As msb_sandbox_command() otherwise, but there is no limit to the output, and the time limit
  * is no failure: msb_execution_timed_out().  Its input is sent with the call: for a dialogue
@@ -379,7 +386,7 @@ MSB_API const char *msb_execution_stderr(const struct msb_execution *x, size_t *
 /* All lines in the order in which they came; NULL: there are not so many. */
 MSB_API size_t msb_execution_line_count(const struct msb_execution *x);
 MSB_API const struct msb_line *msb_execution_line(const struct msb_execution *x, size_t i);
-/* 1: it printed more than the server keeps of a call (8 MiB). */
+/* 1: it printed more than is kept of a call (8 MiB). */
 MSB_API int msb_execution_truncated(const struct msb_execution *x);
 /* How long it took in the sandbox; NAN if that is not told. */
 MSB_API double msb_execution_duration_ms(const struct msb_execution *x);
@@ -403,7 +410,8 @@ MSB_API int msb_execution_exit_code(const struct msb_execution *x, int *code);
 MSB_API int msb_execution_success(const struct msb_execution *x);
 /* Of a streamed program that a signal ended: which; else 0. */
 MSB_API int msb_execution_signal(const struct msb_execution *x);
-/* Of msb_sandbox_command(): what was run, as the server tells it; else NULL. */
+/* Of msb_sandbox_command(): what was run, as the server tells it; of msb_sandbox_exec() that keeps output:
+ * as it was asked for; else NULL. */
 MSB_API const char *msb_execution_command(const struct msb_execution *x);
 MSB_API size_t msb_execution_arg_count(const struct msb_execution *x);
 MSB_API const char *msb_execution_arg(const struct msb_execution *x, size_t i);

@@ -39,21 +39,24 @@ $(CAPI_A): $(CAPI_OBJ)
 # Programs against the shared library of this tree: the driver of the shared cases, and the examples.
 CAPI_DRIVER := $(O)/sdk/c/conformance/driver
 CAPI_EXAMPLES := $(patsubst %.c,$(O)/%,$(wildcard sdk/c/examples/*.c))
-$(CAPI_DRIVER) $(CAPI_EXAMPLES): $(O)/sdk/c/%: sdk/c/%.c sdk/c/examples/example.h include/microsandbox.h $(CAPI_SO)
+CAPI_DRIVER_SRC := $(wildcard sdk/c/conformance/*.c)
+$(CAPI_DRIVER): $(CAPI_DRIVER_SRC) sdk/c/conformance/driver.h
+$(CAPI_EXAMPLES): $(O)/sdk/c/%: sdk/c/%.c sdk/c/examples/example.h
+$(CAPI_DRIVER) $(CAPI_EXAMPLES): include/microsandbox.h $(CAPI_SO)
 	$(call pkg_check,$(JANSSON_LIBS))
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) -Iinclude -D_GNU_SOURCE $(filter-out -MMD -MP,$(CFLAGS_ALL)) $(LDFLAGS_ALL) -o $@ $< -L$(O)/lib \
+	$(Q)$(CC) -Iinclude -D_GNU_SOURCE $(filter-out -MMD -MP,$(CFLAGS_ALL)) $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) -L$(O)/lib \
 		-lmicrosandbox -Wl,-rpath,$(abspath $(O)/lib) -Wl,--as-needed $(JANSSON_LIBS) -pthread
 
 # The same with everything of ours under the sanitizers, for what a hostile server answers.
 CAPI_DRIVER_SAN := $(O)/sdk/c/san/driver
-$(CAPI_DRIVER_SAN): sdk/c/conformance/driver.c $(CAPI_SRC) $(wildcard src/capi/*.h src/base/*.h src/codec/*.h) include/microsandbox.h
+$(CAPI_DRIVER_SAN): $(CAPI_DRIVER_SRC) sdk/c/conformance/driver.h $(CAPI_SRC) $(wildcard src/capi/*.h src/base/*.h src/codec/*.h) include/microsandbox.h
 	$(call pkg_check,$(CAPI_LIBS))
 	$(call say,SANCC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -Iinclude -std=gnu17 $(WARN) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
-		-fno-sanitize-recover=all -o $@ sdk/c/conformance/driver.c $(CAPI_SRC) $(CAPI_LIBS)
+		-fno-sanitize-recover=all -o $@ $(CAPI_DRIVER_SRC) $(CAPI_SRC) $(CAPI_LIBS)
 
 CAPI_PC := $(O)/lib/pkgconfig/microsandbox.pc
 $(CAPI_PC): src/capi/microsandbox.pc.in VERSION

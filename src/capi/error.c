@@ -114,6 +114,7 @@ int capi_fail_server(struct msb_error **err, int kind, const char *message, int 
 	e->http_status = status;
 	e->data = data;
 	e->errno_name = json_string_value(json_object_get(data, "errno"));
+	e->path = json_string_value(json_object_get(data, "path"));
 	if (data && !json_is_null(data))
 		e->data_text = json_dumps(data, JSON_COMPACT | JSON_ENCODE_ANY);
 	if ((data && !json_is_null(data) && !e->data_text) ||
@@ -167,6 +168,11 @@ const char *msb_error_stderr(const struct msb_error *e, size_t *len)
 const char *msb_error_errno_name(const struct msb_error *e)
 {
 	return e ? e->errno_name : NULL;
+}
+
+const char *msb_error_path(const struct msb_error *e)
+{
+	return e ? e->path : NULL;
 }
 
 void msb_error_free(struct msb_error *e)

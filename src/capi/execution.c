@@ -170,16 +170,16 @@ static int execution_take_program(struct msb_execution *x, struct msb_error **er
 	int rc = 0;
 
 	x->success = -1;
-	if (x->type == CAPI_COMMAND) {
+	if (x->type != CAPI_EXIT) {
 		rc = capi_get_text(x->o, "command", &x->command, err);
 		if (!rc)
 			rc = capi_get_array(x->o, "args", &x->args, err);
 		for (size_t i = 0; !rc && i < json_array_size(x->args); i++)
 			if (!json_is_string(json_array_get(x->args, i)))
 				rc = capi_bad_member("args", err);
-	} else {
-		rc = capi_opt_integer(x->o, "signal", &x->signal, err);
 	}
+	if (!rc && x->type != CAPI_COMMAND)
+		rc = capi_opt_integer(x->o, "signal", &x->signal, err);
 	if (!rc)
 		rc = capi_opt_bool(x->o, "success", &x->success, err);
 	if (!rc && x->success < 0)
@@ -209,7 +209,7 @@ static int execution_take(struct msb_execution *x, struct msb_error **err)
 		rc = capi_opt_number(x->o, "duration_ms", &x->duration_ms, err);
 	if (!rc && code)
 		rc = execution_take_results(x, err);
-	if (!rc && (x->type == CAPI_REPL || x->type == CAPI_COMMAND))
+	if (!rc && x->type != CAPI_REPL_END && x->type != CAPI_EXIT)
 		rc = execution_take_lines(x, err);
 	if (!rc)
 		rc = execution_trim(&x->out_trimmed, &x->out, err);

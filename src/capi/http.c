@@ -59,6 +59,7 @@ struct http_job {
 	CURL *easy;
 	size_t sent, head; /* bytes of the body handed out; of the head seen */
 	bool head_done, resend; /* resend: libcurl wanted to */
+	double heard; /* when something came; seconds */
 	int kind; /* why a callback ended it */
 	struct msb_error *why; /* of that kind */
 	char text[CURL_ERROR_SIZE];
@@ -73,12 +74,33 @@ static void http_init_curl(void)
 
 /* ---- callbacks of libcurl ---- */
 
+static double http_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Is the answer of the type that was asked for? Its parameters do not matter. */
+static bool http_type_fits(struct http_job *j)
+{
+	const char *want = j->x->answer_type, *type = NULL;
+	size_t n = want ? strlen(want) : 0;
+
+	if (!want)
+		return true;
+	curl_easy_getinfo(j->easy, CURLINFO_CONTENT_TYPE, &type);
+	return type && !strncasecmp(type, want, n) && (!type[n] || strchr("; \t", type[n]));
+}
+
 static size_t http_on_head(char *p, size_t size, size_t n, void *user)
 {
 	struct http_job *j = user;
 	long status = 0;
 
 	(void)size;
+	j->heard = http_now();
 	j->head += n;
 	if (j->head > CAPI_HEAD_MAX) {
 		j->kind = capi_fail(&j->why, MSB_ERR_INVALID_RESPONSE,
@@ -88,6 +110,12 @@ static size_t http_on_head(char *p, size_t size, size_t n, void *user)
 	if (n && (p[0] == '\r' || p[0] == '\n')) {
 		curl_easy_getinfo(j->easy, CURLINFO_RESPONSE_CODE, &status);
 		j->head_done = status >= 200;
+		if (status == 200 && !http_type_fits(j)) {
+			j->kind = capi_fail(&j->why, MSB_ERR_INVALID_RESPONSE,
+					    "the answer to %s is no %s", j->x->what,
+					    j->x->answer_type);
+			return 0;
+		}
 	}
 	return n;
 }
@@ -99,9 +127,11 @@ static size_t http_on_body(char *p, size_t size, size_t n, void *user)
 	size_t limit = j->client->max_answer;
 
 	(void)size;
+	j->heard = http_now();
 	curl_easy_getinfo(j->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (j->x->take && status == 200) {
 		j->kind = j->x->take(j->x->take_context, p, n, &j->why);
+		j->heard = http_now(); /* the time that a caller takes is no silence */
 		return j->kind ? 0 : n;
 	}
 	if (j->x->take && limit > CAPI_HEAD_MAX)
@@ -376,21 +406,15 @@ static bool http_prepare(struct http_job *j, const char *url, struct curl_slist 
 	return !bad && http_prepare_body(h, j->x);
 }
 
-static double http_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* Return: 0 (libcurl is done), MSB_ERR_CANCELLED, MSB_ERR_TIMEOUT or MSB_ERR_NO_MEMORY. */
 static int http_wait(struct http_job *j, CURLM *multi)
 {
 	struct curl_waitfd extra = { .events = CURL_WAIT_POLLIN };
-	double end = http_now() + j->x->limit, left;
+	double silence = j->x->silence > 0 ? j->x->silence : HUGE_VAL, end, left;
 	int running = 1;
 
+	j->heard = http_now();
+	end = j->heard + j->x->limit;
 	extra.fd = capi_cancel_fd(j->x->cancel);
 	for (;;) {
 		/* First, so that what was cancelled before does nothing. */
@@ -400,7 +424,8 @@ static int http_wait(struct http_job *j, CURLM *multi)
 			return MSB_ERR_NO_MEMORY;
 		if (!running)
 			return 0;
-		left = (end - http_now()) * 1000;
+		left = j->heard + silence < end ? j->heard + silence : end;
+		left = (left - http_now()) * 1000;
 		if (left <= 0)
 			return MSB_ERR_TIMEOUT;
 		left = left < HTTP_POLL_MAX_MS ? left + 1 : HTTP_POLL_MAX_MS;
@@ -482,6 +507,9 @@ static int http_outcome(struct http_job *j, int ended, CURLcode rc, struct msb_e
 	}
 	if (ended == MSB_ERR_CANCELLED)
 		return capi_fail(err, ended, "%s was cancelled", j->x->what);
+	if (ended == MSB_ERR_TIMEOUT && j->x->silence > 0 && http_now() - j->heard >= j->x->silence)
+		return capi_fail(err, ended, "the server at %s said nothing for %g seconds", url,
+				 j->x->silence);
 	if (ended == MSB_ERR_TIMEOUT)
 		return capi_fail(err, ended, "the server at %s did not answer %s within %g seconds",
 				 url, j->x->what, j->x->limit);

@@ -39,6 +39,8 @@
 #include "microsandbox.h"
 
 #define CAPI_GRACE 30.0 /* seconds that an answer may take beyond the call's own limit */
+/* A stream has a comment every 15 s: a server that is silent for longer is gone. */
+#define CAPI_SILENCE_LIMIT 60.0
 #define CAPI_STOP_LIMIT 60.0
 #define CAPI_QUERY_LIMIT 30.0
 #define CAPI_GIVEN_UP_LIMIT 5.0
@@ -58,7 +60,7 @@ struct msb_error {
 	char *data_text; /* NULL: there is none */
 	char *out, *err; /* what a program that ran out of time had printed */
 	size_t out_len, err_len;
-	const char *errno_name; /* in data */
+	const char *errno_name, *path; /* in data */
 };
 
 /* Return: @kind. */
@@ -114,12 +116,14 @@ struct capi_exchange {
 	const char *path; /* with its query, percent-encoded */
 	const char *what; /* told to people: "sandbox.stop" */
 	const char *accept, *content_type;
+	const char *answer_type; /* that 200 must have; NULL: any */
 	const void *body;
 	size_t body_len;
 	msb_source_fn *source; /* in place of body */
 	int64_t length; /* of what the source gives; -1: not known */
 	void *source_context;
 	double limit; /* seconds; HUGE_VAL: none */
+	double silence; /* seconds in which nothing comes; 0: no limit */
 	struct msb_cancel *cancel;
 	/*
 	 * Takes what a server that answers 200 sends; NULL: it is kept in `answer`.
@@ -200,7 +204,13 @@ char *capi_path_add(char *path, const char *key, const char *value);
 /* ---- execution.c ---- */
 
 /* Takes over @o, a result of sandbox.repl.run, sandbox.command.run or the end of a stream. */
-enum capi_execution_type { CAPI_REPL, CAPI_COMMAND, CAPI_REPL_END, CAPI_EXIT };
+enum capi_execution_type {
+	CAPI_REPL,
+	CAPI_COMMAND,
+	CAPI_REPL_END,
+	CAPI_EXIT,
+	CAPI_EXEC, /* CAPI_EXIT with the members of CAPI_COMMAND */
+};
 int capi_execution_new(struct msb_execution **out, json_t *o, enum capi_execution_type type,
 		       struct msb_error **err);
 

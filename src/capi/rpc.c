@@ -25,10 +25,8 @@ static const struct {
 static const struct {
 	int status, kind;
 } rpc_statuses[] = {
-	{ 400, MSB_ERR_INVALID },
-	{ 401, MSB_ERR_UNAUTHORIZED },
-	{ 403, MSB_ERR_DENIED },
-	{ 404, MSB_ERR_NOT_FOUND },
+	{ 400, MSB_ERR_INVALID },   { 401, MSB_ERR_UNAUTHORIZED }, { 403, MSB_ERR_DENIED },
+	{ 404, MSB_ERR_NOT_FOUND }, { 429, MSB_ERR_LIMIT },
 };
 
 int capi_kind_of_code(json_int_t code)

@@ -401,8 +401,8 @@ int msb_sandbox_attach(struct msb_sandbox **out, const char *language, const cha
 		       const struct msb_server *server, struct msb_cancel *cancel,
 		       struct msb_error **err)
 {
-	struct msb_metrics *m;
 	struct msb_sandbox *sb;
+	struct msb_list *l;
 	int rc;
 
 	if (!name || !*name)
@@ -411,13 +411,13 @@ int msb_sandbox_attach(struct msb_sandbox **out, const char *language, const cha
 	if (rc)
 		return rc;
 	sandbox_set_state(sb, true, false);
-	rc = msb_sandbox_metrics(sb, cancel, &m, err);
+	rc = msb_sandbox_info(sb, cancel, &l, err);
 	if (rc) {
 		msb_sandbox_free(sb);
 		return rc;
 	}
-	sandbox_set_state(sb, true, m->running);
-	msb_metrics_free(m);
+	sandbox_set_state(sb, true, !strcmp(msb_list_item(l, 0)->state, "running"));
+	msb_list_free(l);
 	*out = sb;
 	return 0;
 }

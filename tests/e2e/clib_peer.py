@@ -46,6 +46,7 @@ STREAMS = {
     "wrong pid": [event("started", {"pid": "x"})],
     "wrong error": [event("error", {"code": -32003})],
     "long event": [b"data: " + b"x" * (5 << 20) + b"\n\n"],
+    "many newlines": [event("stdout", {"text": "\n" * 100000})] * 11 + [event("exit", EXIT)],
     "many lines": [b"data: xxxx\n" * (1 << 20)],
     "deep": [b"event: exit\ndata: " + b"[" * 100000 + b"\n\n"],
 }

@@ -3,6 +3,7 @@
 
 What it must do as the SDKs do is in tests/conformance; here is what only a C library has.
 """
+import base64
 import json
 import os
 import re
@@ -157,21 +158,25 @@ def lib(driver, peer):
     lib.close()
 
 
+def plain(text):
+    return base64.b64decode(text)
+
+
 def exec_(lib, command, **more):
     return lib.ask("exec", box="a", command=command, **more)
 
 
 def test_stream(lib):
     o = exec_(lib, "plain")
-    assert (o["stdout"], o["stderr"], o["pid"]) == ("a\n\xff", "e", 7)
+    assert (plain(o["stdout"]), plain(o["stderr"]), o["pid"]) == (b"a\n\xff", b"e", 7)
     assert (o["exit_code"], o["success"], o["reason"], o["timed"], o["signal"]) == (3, False, "exited", True, 0)
     assert exec_(lib, "bytes") == o
 
 
 def test_stream_details(lib):
-    assert exec_(lib, "comments")["stdout"] == "a"
-    assert exec_(lib, "crlf")["stdout"] == "a"
-    assert exec_(lib, "nul")["stdout"] == "a\0b"
+    assert plain(exec_(lib, "comments")["stdout"]) == b"a"
+    assert plain(exec_(lib, "crlf")["stdout"]) == b"a"
+    assert plain(exec_(lib, "nul")["stdout"]) == b"a\0b"
     o = exec_(lib, "killed")
     assert (o["exit_code"], o["signal"], o["reason"], o["timed_out"]) == (137, 9, "signal", False)
     o = exec_(lib, "late")
@@ -180,18 +185,29 @@ def test_stream_details(lib):
 
 def test_stream_of_code(lib):
     o = lib.ask("run_streamed", box="a", code="repl", timeout=5)
-    assert (o["stdout"], o["status"], o["language"], o["timed"]) == ("hi\n", "success", "python", True)
+    assert (plain(o["stdout"]), o["status"], o["language"], o["timed"]) == (b"hi\n", "success", "python", True)
 
 
 def test_what_exec_sends(lib, peer):
     o = exec_(lib, "echo", args=["-c", "x"], env={"A": "1=2"}, cwd="/w", user="u:g", stdin="h\0\xe9", timeout=1.5)
-    body = json.loads(o["stdout"])["body"]
+    body = json.loads(plain(o["stdout"]))["body"]
     assert body == {"command": "echo", "args": ["-c", "x"], "env": {"A": "1=2"}, "cwd": "/w", "user": "u:g",
                     "stdin_base64": "aADDqQ==", "timeout": 1.5}
     method, path, query, headers, _ = peer.requests[-1]
     assert (method, path, query) == ("POST", "/api/v1/sandboxes/a%20b/exec", {"namespace": "n&"})
     assert headers["authorization"] == "Bearer msb_k" and "expect" not in headers
-    assert json.loads(exec_(lib, "echo")["stdout"])["body"] == {"command": "echo"}
+    assert json.loads(plain(exec_(lib, "echo")["stdout"]))["body"] == {"command": "echo", "args": []}
+    body = json.loads(plain(exec_(lib, "echo", stdin="h\xe9")["stdout"]))["body"]
+    assert body == {"command": "echo", "args": [], "stdin": "h\xe9"}
+
+
+def test_output_that_is_kept(lib):
+    """As of a command, besides what the callback hears."""
+    o = lib.ask("command", box="a", command="bytes", listen=True)
+    assert (o["heard"]["stdout"], o["lines"]) == ("a\n\ufffd", [["stdout", "a"], ["stdout", "\ufffd"], ["stderr", "e"]])
+    assert (o["exit_code"], o["command"], o["args"], o["truncated"]) == (3, "bytes", [], False)
+    o = lib.ask("command", box="a", command="many newlines", listen=True)
+    assert (len(o["lines"]), o["truncated"], len(o["heard"]["stdout"])) == (1 << 20, True, 1100000)
 
 
 def test_stream_errors(lib):
@@ -229,52 +245,53 @@ def test_stream_without_an_end_is_given_up(lib, peer):
 
 
 def test_small_files(lib, peer):
-    assert lib.ask("fs_read", box="a", path="/bytes", options={"offset": 3, "length": 2, "user": "u"}) == "\0\xff"
+    assert plain(lib.ask("fs_read", box="a", path="/bytes", offset=3, length=2, user="u")) == b"\0\xff"
     sent = json.loads(peer.requests[-1][4])["params"]
     assert sent == {"sandbox": "a b", "namespace": "n&", "path": "/bytes", "offset": 3, "length": 2, "user": "u",
                     "encoding": "base64"}
-    o = lib.ask("fs_write", box="a", path="/f", content="h\xe9", options={
-        "mode": 0o600, "append": True, "exclusive": True, "parents": True})
-    assert o == [{"name": "f", "path": "/f", "type": "file", "mode": 0o644, "size": 3, "mtime": 1.5, "target": None}]
+    o = lib.ask("fs_write", box="a", path="/f", text="h\xe9", mode=0o600, append=True, exclusive=True, parents=True)
+    assert o == {"name": "f", "path": "/f", "type": "file", "mode": 0o644, "uid": 0, "gid": 0, "size": 3, "mtime": 1.5,
+                 "target": None}
     sent = json.loads(peer.requests[-1][4])["params"]
     assert (sent["content"], sent["encoding"], sent["mode"]) == ("aMOp", "base64", 0o600)
     assert sent["append"] is sent["exclusive"] is sent["parents"] is True
-    assert [(f["name"], f["target"]) for f in lib.ask("fs_list", box="a", path="/list")] == [("f", None), ("l", "f")]
+    assert [(f["name"], f["target"]) for f in lib.ask("list_files", box="a", path="/list")] == [("f", None), ("l", "f")]
 
 
 def test_other_calls_on_files(lib, peer):
-    for op, options, sent in (("stat", {"follow": -1}, {"follow": False}), ("stat", {"follow": 1}, {"follow": True}),
+    for op, options, sent in (("stat", {"follow": False}, {"follow": False}), ("stat", {"follow": True}, {"follow": True}),
                               ("stat", {}, {}), ("mkdir", {"parents": True, "mode": 0o755}, {"parents": True, "mode": 0o755}),
                               ("remove", {"recursive": True}, {"recursive": True})):
-        assert lib.ask(f"fs_{op}", box="a", path="/f", options=options)[0]["name"] == "f"
+        assert lib.ask(op, box="a", path="/f", **options)["name"] == "f"
         q = json.loads(peer.requests[-1][4])
         assert q["method"] == f"sandbox.fs.{op}"
         assert q["params"] == {"sandbox": "a b", "namespace": "n&", "path": "/f", **sent}
-    lib.ask("fs_rename", box="a", path="/f", to="/g")
+    lib.ask("rename", box="a", path="/f", to="/g")
     assert json.loads(peer.requests[-1][4])["params"]["to"] == "/g"
 
 
 def test_what_the_sandbox_refuses(lib):
-    e = lib.fails("file", "fs_stat", box="a", path="/missing")
-    assert (e["errno"], e["code"], e["http_status"]) == ("ENOENT", -32007, 404)
-    e = lib.fails("file", "fs_get", box="a", path="/missing")
+    e = lib.fails("file", "stat", box="a", path="/missing")
+    assert (e["errno"], e["path"], e["code"], e["http_status"]) == ("ENOENT", "/missing", -32007, 404)
+    e = lib.fails("file", "read_file", box="a", path="/missing")
     assert (e["errno"], e["message"]) == ("ENOENT", "no such file")
-    assert lib.fails("denied", "fs_get", box="a", path="/plain")["code"] == 3001
-    assert lib.fails("file", "fs_put", box="a", path="/full", bytes=100)["errno"] == "ENOSPC"
+    assert lib.fails("denied", "read_file", box="a", path="/plain")["code"] == 3001
+    assert lib.fails("file", "upload", box="a", path="/full", size=100)["errno"] == "ENOSPC"
 
 
 def test_options_that_a_function_does_not_have(lib, peer):
     before = len(peer.requests)
-    for op, options in (("read", {"mode": 1}), ("list", {"recursive": True}), ("write", {"offset": 1}), ("put", {"follow": 1}),
+    for op, options in (("fs_read", {"mode": 1}), ("list_files", {"recursive": True}), ("fs_write", {"offset": 1}),
+                        ("upload", {"follow": True}),
                         ("stat", {"append": True}), ("remove", {"parents": True}), ("mkdir", {"exclusive": True}),
-                        ("write", {"mode": 0o10000}), ("get", {"parents": True})):
-        lib.fails("bad_argument", f"fs_{op}", box="a", path="/f", content="", options=options)
+                        ("fs_write", {"mode": 0o10000}), ("download", {"parents": True})):
+        lib.fails("bad_argument", op, box="a", path="/f", text="", **options)
     assert len(peer.requests) == before
 
 
 @pytest.mark.parametrize("path", ["/mode", "/uid", "/size", "/name", "/time", "/target"])
 def test_entries_of_the_wrong_type(lib, path):
-    lib.fails("invalid_response", "fs_list", box="a", path=path)
+    lib.fails("invalid_response", "list_files", box="a", path=path)
 
 
 @pytest.mark.parametrize("path", ["/wrong", "/number"])
@@ -284,40 +301,46 @@ def test_content_that_is_none(lib, path):
 
 @pytest.mark.parametrize("n", [0, 1, 100, 3 << 20])  # more than max_answer: a stream has no limit
 def test_get(lib, n):
-    assert lib.ask("fs_get", box="a", path=f"/bytes/{n}").encode("latin-1") == pattern(n)
+    assert plain(lib.ask("read_file", box="a", path=f"/bytes/{n}")) == pattern(n)
 
 
 def test_get_a_part(lib, peer):
-    got = lib.ask("fs_get", box="a", path="/bytes/1000", options={"offset": 10, "length": 5, "user": "x y"})
-    assert got.encode("latin-1") == pattern(1000)[10:15]
+    got = lib.ask("read_file", box="a", path="/bytes/1000", offset=10, length=5, user="x y")
+    assert plain(got) == pattern(1000)[10:15]
     assert peer.requests[-1][2] == {"namespace": "n&", "path": "/bytes/1000", "offset": "10", "length": "5", "user": "x y"}
+
+
+def uploaded(n):
+    """What the driver's upload sends: tests/conformance/README.md."""
+    period = bytes((k * 7 + (k >> 8)) & 0xff for k in range(65521))
+    return (period * (n // len(period) + 1))[:n]
 
 
 @pytest.mark.parametrize("n", [0, 1, 5 << 20])
 @pytest.mark.parametrize("unknown", [False, True])
 def test_put(lib, peer, n, unknown):
-    o = lib.ask("fs_put", box="a", path="/a/f", bytes=n, unknown=unknown, options={
-        "mode": 0o640, "append": True, "exclusive": True, "parents": True})
-    assert (o[0]["size"], o[0]["mode"]) == (n, 0o640)
+    o = lib.ask("upload", box="a", path="/a/f", size=n, unknown=unknown, mode=0o640, append=True, exclusive=True,
+                parents=True)
+    assert (o["size"], o["mode"]) == (n, 0o640)
     _, _, query, headers, body = peer.requests[-1]
     assert query == {"namespace": "n&", "path": "/a/f", "mode": "0640", "append": "1", "exclusive": "1", "parents": "1"}
-    assert body == b"x" * n
+    assert body == uploaded(n)
     assert ("content-length" in headers) is not unknown
 
 
 def test_streams_of_files_that_fail(lib, peer):
-    lib.fails("unreachable", "fs_get", box="a", path="/cut")
-    lib.fails("invalid_response", "fs_put", box="a", path="/no json", bytes=5)
-    lib.fails("invalid_response", "fs_get", box="a", path="/endless error")
+    lib.fails("unreachable", "read_file", box="a", path="/cut")
+    lib.fails("invalid_response", "upload", box="a", path="/no json", size=5)
+    lib.fails("invalid_response", "read_file", box="a", path="/endless error")
     assert peer.sent < ENDLESS
-    lib.fails("cancelled", "fs_get", box="a", path="/endless", stop_after=3)
+    lib.fails("cancelled", "read_file", box="a", path="/endless", stop_after=3)
     before = len(peer.requests)
-    lib.fails("cancelled", "fs_put", box="a", path="/f", bytes=9 << 20, stop_after=3)
+    lib.fails("source", "upload", box="a", path="/f", size=9 << 20, fail_at=3 << 20)
     assert len(peer.requests) == before  # it never came whole
-    assert lib.ask("fs_get", box="a", path="/bytes/5").encode("latin-1") == pattern(5)
+    assert plain(lib.ask("read_file", box="a", path="/bytes/5")) == pattern(5)
 
 
-@pytest.mark.parametrize("op", ["fs_get", "fs_read"])
+@pytest.mark.parametrize("op", ["read_file", "fs_read"])
 def test_files_can_be_given_up(lib, peer, op):
     n = lib.send(op, box="a", path="/never")
     assert peer.waiting.wait(TIMEOUT)
@@ -330,7 +353,8 @@ def test_files_can_be_given_up(lib, peer, op):
 
 
 def test_life(lib, peer):
-    assert lib.ask("get", box="a") == {"name": "a b", "state": "running", "memory": 512, "idle_timeout": 5.0}
+    o = lib.ask("info", box="a")
+    assert (o["name"], o["state"], o["memory"], o["idle_timeout"]) == ("a b", "running", 512, 5.0)
     assert lib.ask("keep_alive", box="a", idle_timeout=60)["idle_timeout"] == 60
     lib.ask("keep_alive", box="a")
     assert "idle_timeout" not in json.loads(peer.requests[-1][4])["params"]
@@ -450,27 +474,29 @@ def box(driver, server):
 
 @needs_files
 def test_files_of_a_real_sandbox(box):
-    f = box.ask("fs_write", box="a", path="/tmp/w/h", content="h\xe9\0", options={"parents": True, "mode": 0o600})[0]
+    f = box.ask("fs_write", box="a", path="/tmp/w/h", text="h\xe9\0", parents=True, mode=0o600)
     assert (f["path"], f["type"], f["mode"], f["size"]) == ("/tmp/w/h", "file", 0o600, 4)
-    assert box.ask("fs_read", box="a", path="/tmp/w/h") == "h\xc3\xa9\0"
-    assert box.ask("fs_read", box="a", path="/tmp/w/h", options={"offset": 1, "length": 2}) == "\xc3\xa9"
-    assert box.ask("fs_list", box="a", path="/tmp/w") == [f]
-    assert box.fails("file", "fs_write", box="a", path="/tmp/w/h", content="", options={"exclusive": True})["errno"] == "EEXIST"
-    assert box.ask("fs_write", box="a", path="/tmp/w/h", content="more", options={"append": True})[0]["size"] == 8
-    assert box.ask("fs_mkdir", box="a", path="/tmp/d/e", options={"parents": True, "mode": 0o700})[0]["mode"] == 0o700
-    assert box.ask("fs_rename", box="a", path="/tmp/w/h", to="/tmp/d/h")[0]["path"] == "/tmp/d/h"
-    assert box.fails("file", "fs_remove", box="a", path="/tmp/d")["errno"] == "ENOTEMPTY"
-    assert box.ask("fs_remove", box="a", path="/tmp/d", options={"recursive": True})[0]["type"] == "directory"
+    assert plain(box.ask("fs_read", box="a", path="/tmp/w/h")) == "h\xe9\0".encode()
+    assert plain(box.ask("fs_read", box="a", path="/tmp/w/h", offset=1, length=2)) == "\xe9".encode()
+    assert box.ask("list_files", box="a", path="/tmp/w") == [f]
+    assert box.fails("file", "fs_write", box="a", path="/tmp/w/h", text="", exclusive=True)["errno"] == "EEXIST"
+    assert box.ask("fs_write", box="a", path="/tmp/w/h", text="more", append=True)["size"] == 8
+    assert box.ask("mkdir", box="a", path="/tmp/d/e", parents=True, mode=0o700)["mode"] == 0o700
+    assert box.ask("rename", box="a", path="/tmp/w/h", to="/tmp/d/h")["path"] == "/tmp/d/h"
+    assert box.fails("file", "remove", box="a", path="/tmp/d")["errno"] == "ENOTEMPTY"
+    assert box.ask("remove", box="a", path="/tmp/d", recursive=True)["type"] == "directory"
     assert box.fails("file", "fs_read", box="a", path="/tmp/d/h")["errno"] == "ENOENT"
     assert box.ask("command", box="a", command="ln", args=["-s", "/tmp/w", "/tmp/l"])["success"]
-    for follow, kind, target in ((0, "symlink", "/tmp/w"), (-1, "symlink", "/tmp/w"), (1, "directory", None)):
-        f = box.ask("fs_stat", box="a", path="/tmp/l", options={"follow": follow})[0]
+    for follow, kind, target in (({}, "symlink", "/tmp/w"), ({"follow": False}, "symlink", "/tmp/w"),
+                                 ({"follow": True}, "directory", None)):
+        f = box.ask("stat", box="a", path="/tmp/l", **follow)
         assert (f["type"], f["target"]) == (kind, target)
 
 
 @needs_life
 def test_life_of_a_real_sandbox(box):
-    assert box.ask("get", box="a") == {"name": "real", "state": "running", "memory": 512, "idle_timeout": None}
+    o = box.ask("info", box="a")
+    assert (o["name"], o["state"], o["memory"], o["idle_timeout"]) == ("real", "running", 512, None)
     assert box.ask("keep_alive", box="a", idle_timeout=3600)["idle_timeout"] == 3600
     assert box.ask("keep_alive", box="a")["idle_timeout"] == 3600
     assert len(box.ask("logs", box="a", source="console", tail=2)) <= 2  # what there is depends on the engine
@@ -483,13 +509,13 @@ def test_life_of_a_real_sandbox(box):
 @needs_streams
 def test_streams_of_a_real_sandbox(box):
     o = box.ask("exec", box="a", command="sh", args=["-c", "cat; printf '\\377' >&2; exit 3"], stdin="in", timeout=60)
-    assert (o["stdout"], o["stderr"], o["exit_code"], o["reason"]) == ("in", "\xff", 3, "exited")
+    assert (plain(o["stdout"]), plain(o["stderr"]), o["exit_code"], o["reason"]) == (b"in", b"\xff", 3, "exited")
     o = box.ask("exec", box="a", command="sleep", args=["60"], timeout=0.5)
     assert o["timed_out"] is True
     box.fails("not_run", "exec", box="a", command="/nonexistent")
     o = box.ask("run_streamed", box="a", code="print(6 * 7)")
-    assert (o["stdout"], o["status"]) == ("42\n", "success")
+    assert (plain(o["stdout"]), o["status"]) == (b"42\n", "success")
     n = 3 << 20
-    assert box.ask("fs_put", box="a", path="/tmp/x", bytes=n, unknown=True)[0]["size"] == n
-    assert box.ask("fs_get", box="a", path="/tmp/x") == "x" * n
-    assert box.fails("file", "fs_get", box="a", path="/nowhere")["errno"] == "ENOENT"
+    assert box.ask("upload", box="a", path="/tmp/x", size=n, unknown=True)["size"] == n
+    assert plain(box.ask("read_file", box="a", path="/tmp/x")) == uploaded(n)
+    assert box.fails("file", "read_file", box="a", path="/nowhere")["errno"] == "ENOENT"

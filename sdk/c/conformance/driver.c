@@ -5,27 +5,16 @@
  *
  * Each request has a thread of its own, so that they overlap as those of the other SDKs do.
  */
-#include <jansson.h>
-#include <math.h>
-#include <microsandbox.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "driver.h"
 
 struct box {
 	struct box *next;
 	char *name;
 	struct msb_sandbox *sb;
-};
-
-struct request {
-	struct request *next;
-	json_t *q;
-	json_int_t id;
-	struct msb_cancel *cancel;
-	pthread_t thread;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of boxes and of standard output */
@@ -46,7 +35,7 @@ static void driver_say(json_int_t id, const char *key, json_t *value)
 
 /* ---- answers ---- */
 
-static json_t *driver_text(const char *text)
+json_t *driver_text(const char *text)
 {
 	return text ? json_string(text) : json_null();
 }
@@ -56,7 +45,7 @@ static json_t *driver_number(double v)
 	return isnan(v) ? json_null() : json_real(v);
 }
 
-static json_t *driver_integer(int64_t v)
+json_t *driver_integer(int64_t v)
 {
 	return v < 0 ? json_null() : json_integer(v);
 }
@@ -82,8 +71,10 @@ static json_t *driver_error(struct msb_error *e)
 		text = msb_error_stderr(e, &n);
 		json_object_set_new(o, "stderr", json_stringn(text, n));
 	}
-	if (kind == MSB_ERR_FILE)
+	if (kind == MSB_ERR_FILE) {
 		json_object_set_new(o, "errno", driver_text(msb_error_errno_name(e)));
+		json_object_set_new(o, "path", driver_text(msb_error_path(e)));
+	}
 	if (kind == MSB_ERR_CANCELLED)
 		json_object_del(o, "message");
 	msb_error_free(e);
@@ -131,7 +122,7 @@ static json_t *driver_results(const struct msb_execution *x)
 	return all;
 }
 
-static json_t *driver_execution(const struct msb_execution *x)
+json_t *driver_execution(const struct msb_execution *x)
 {
 	json_t *o = json_object(), *lines = json_array(), *args;
 	int code;
@@ -174,14 +165,14 @@ static json_t *driver_execution(const struct msb_execution *x)
 
 /* ---- arguments ---- */
 
-static const char *driver_get(const json_t *o, const char *key)
+const char *driver_get(const json_t *o, const char *key)
 {
 	return json_string_value(json_object_get(o, key));
 }
 
 /* A list that ends with NULL, for the caller to free; its texts belong to @o. An object's members
  * become "KEY=VALUE" texts, which are leaked into @keep. */
-static const char **driver_list(const json_t *o, const char *key, json_t *keep)
+const char **driver_list(const json_t *o, const char *key, json_t *keep)
 {
 	json_t *v = json_object_get(o, key), *item;
 	const char **list, *name;
@@ -202,7 +193,7 @@ static const char **driver_list(const json_t *o, const char *key, json_t *keep)
 	return list;
 }
 
-static double driver_timeout(const json_t *q)
+double driver_timeout(const json_t *q)
 {
 	const json_t *v = json_object_get(q, "timeout");
 
@@ -232,6 +223,7 @@ static void driver_read_options(struct options *p, const json_t *o)
 	p->config.scope = driver_get(o, "scope");
 	p->config.shell = driver_get(o, "shell");
 	p->config.exec = driver_get(o, "exec");
+	p->config.idle_timeout = json_number_value(json_object_get(o, "idle_timeout"));
 	p->config.timeout = json_number_value(json_object_get(o, "timeout"));
 	p->config.envs = p->lists[0] = driver_list(o, "envs", p->keep);
 	p->config.volumes = p->lists[1] = driver_list(o, "volumes", p->keep);
@@ -249,7 +241,7 @@ static void driver_free_options(struct options *p)
 
 /* ---- requests: each gives "ok" and returns 0, or sets *e ---- */
 
-static struct msb_sandbox *driver_box(const json_t *q)
+struct msb_sandbox *driver_box(const json_t *q)
 {
 	const char *name = driver_get(q, "box");
 	struct msb_sandbox *sb = NULL;
@@ -344,6 +336,18 @@ static int driver_run(const struct request *r, const char *op, json_t **ok, stru
 	return 0;
 }
 
+/* Do its members need the function that has a structure of options? */
+static bool driver_needs_exec(const json_t *q)
+{
+	static const char *const members[] = { "env",   "cwd",          "user",
+					       "stdin", "stdin_base64", "listen" };
+
+	for (size_t i = 0; i < sizeof(members) / sizeof(*members); i++)
+		if (json_object_get(q, members[i]))
+			return true;
+	return false;
+}
+
 static int driver_metrics(const struct request *r, json_t **ok, struct msb_error **e)
 {
 	const char *what = driver_get(r->q, "what");
@@ -368,6 +372,16 @@ static int driver_metrics(const struct request *r, json_t **ok, struct msb_error
 				driver_integer(m->disk_usage));
 	msb_metrics_free(m);
 	return 0;
+}
+
+static json_t *driver_info(const struct msb_info *i)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, s:o, s:o, s:s?, s:o}", "name",
+			 i->name, "namespace", i->namespace_name, "image", i->image, "state",
+			 i->state, "engine", i->engine, "isolation", i->isolation, "started_at",
+			 i->started_at, "memory", driver_integer(i->memory_mib), "cpus",
+			 driver_integer(i->cpus), "scope", i->scope, "idle_timeout",
+			 driver_number(i->idle_timeout));
 }
 
 static int driver_compare(const void *a, const void *b)
@@ -398,240 +412,17 @@ static int driver_list_boxes(const struct request *r, json_t **ok, struct msb_er
 	qsort(sorted, n, sizeof(struct msb_info *), driver_compare);
 	*ok = json_array();
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(*ok, json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, "
-						     "s:o, s:o, s:s?, s:o}",
-						     "name", sorted[i]->name, "namespace",
-						     sorted[i]->namespace_name, "image",
-						     sorted[i]->image, "state", sorted[i]->state,
-						     "engine", sorted[i]->engine, "isolation",
-						     sorted[i]->isolation, "started_at",
-						     sorted[i]->started_at, "memory",
-						     driver_integer(sorted[i]->memory_mib), "cpus",
-						     driver_integer(sorted[i]->cpus), "scope",
-						     sorted[i]->scope, "idle_timeout",
-						     driver_number(sorted[i]->idle_timeout)));
+		json_array_append_new(*ok, driver_info(sorted[i]));
 	free(sorted);
 	msb_list_free(l);
 	return 0;
 }
 
-/* ---- streams and files: what they gave is told as a whole ---- */
-
-struct collected {
-	char *bytes[3]; /* by stream; a file is the first */
-	size_t len[3];
-	int64_t pid;
-	uint64_t calls, stop_after; /* 0: never */
-	uint64_t left; /* of a source */
-};
-
-static int driver_collect(void *context, enum msb_stream stream, const void *data, size_t len)
-{
-	struct collected *c = context;
-
-	c->bytes[stream] = realloc(c->bytes[stream], c->len[stream] + len + 1);
-	memcpy(c->bytes[stream] + c->len[stream], data, len);
-	c->len[stream] += len;
-	return ++c->calls == c->stop_after;
-}
-
-static int driver_on_started(void *context, int64_t pid)
-{
-	((struct collected *)context)->pid = pid;
-	return 0;
-}
-
-static int driver_sink(void *context, const void *data, size_t len)
-{
-	return driver_collect(context, 0, data, len);
-}
-
-static ptrdiff_t driver_source(void *context, void *buf, size_t room)
-{
-	struct collected *c = context;
-
-	if (++c->calls == c->stop_after)
-		return -1;
-	room = room < c->left ? room : c->left;
-	memset(buf, 'x', room);
-	c->left -= room;
-	return (ptrdiff_t)room;
-}
-
-/* As Latin-1, so that any bytes can be told. */
-static json_t *driver_bytes(struct collected *c, int which)
-{
-	char *text = calloc(c->len[which] + 1, 2), *to = text;
-	json_t *o;
-
-	for (size_t i = 0; i < c->len[which]; i++) {
-		unsigned char byte = (unsigned char)c->bytes[which][i];
-
-		if (byte < 0x80) {
-			*to++ = (char)byte;
-		} else {
-			*to++ = (char)(0xC0 | byte >> 6);
-			*to++ = (char)(0x80 | (byte & 0x3F));
-		}
-	}
-	o = json_stringn(text, (size_t)(to - text));
-	free(text);
-	free(c->bytes[which]);
-	return o;
-}
-
-static int driver_stream_run(const struct request *r, const char *op, json_t **ok,
-			     struct msb_error **e)
-{
-	struct msb_sandbox *sb = driver_box(r->q);
-	struct collected c = { .pid = -1 };
-	struct msb_execution *x = NULL;
-	struct msb_exec exec;
-	json_t *keep = json_array(), *out, *err;
-	const char **args = driver_list(r->q, "args", keep);
-	const char **envs = driver_list(r->q, "env", keep);
-	int rc;
-
-	c.stop_after = (uint64_t)json_integer_value(json_object_get(r->q, "stop_after"));
-	if (!strcmp(op, "exec")) {
-		MSB_INIT(&exec);
-		exec.args = args;
-		exec.envs = envs;
-		exec.cwd = driver_get(r->q, "cwd");
-		exec.user = driver_get(r->q, "user");
-		exec.input = driver_get(r->q, "stdin");
-		exec.input_len = json_string_length(json_object_get(r->q, "stdin"));
-		exec.on_started = driver_on_started;
-		exec.on_output = driver_collect;
-		exec.context = &c;
-		rc = msb_sandbox_exec(sb, driver_get(r->q, "command"), driver_timeout(r->q), &exec,
-				      r->cancel, &x, e);
-	} else {
-		rc = msb_sandbox_run_streamed(sb, driver_get(r->q, "code"), driver_timeout(r->q),
-					      driver_collect, &c, r->cancel, &x, e);
-	}
-	out = driver_bytes(&c, MSB_STDOUT);
-	err = driver_bytes(&c, MSB_STDERR);
-	free(args);
-	free(envs);
-	json_decref(keep);
-	if (rc) {
-		json_decref(out);
-		json_decref(err);
-		return rc;
-	}
-	*ok = driver_execution(x);
-	json_object_set_new(*ok, "stdout", out);
-	json_object_set_new(*ok, "stderr", err);
-	json_object_set_new(*ok, "pid", driver_integer(c.pid));
-	json_object_set_new(*ok, "signal", json_integer(msb_execution_signal(x)));
-	json_object_set_new(*ok, "success", json_boolean(msb_execution_success(x)));
-	msb_execution_free(x);
-	return 0;
-}
-
-/* Frees @f. */
-static json_t *driver_files(struct msb_files *f)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < msb_files_count(f); i++) {
-		const struct msb_file *t = msb_files_item(f, i);
-
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s, s:s, s:i, s:I, s:f, s:s?}", "name",
-						t->name, "path", t->path, "type", t->type, "mode",
-						(int)t->mode, "size", (json_int_t)t->size, "mtime",
-						t->mtime, "target", t->target));
-	}
-	msb_files_free(f);
-	return list;
-}
-
-static int driver_fs_data(const struct request *r, const char *op, const struct msb_fs *fs,
-			  json_t **ok, struct msb_error **e)
-{
-	struct msb_sandbox *sb = driver_box(r->q);
-	const char *path = driver_get(r->q, "path");
-	struct collected c = { .calls = 0 };
-	struct msb_files *f;
-	void *data;
-	int rc;
-
-	c.stop_after = (uint64_t)json_integer_value(json_object_get(r->q, "stop_after"));
-	c.left = (uint64_t)json_integer_value(json_object_get(r->q, "bytes"));
-	if (!strcmp(op, "fs_put")) {
-		int64_t length =
-			json_is_true(json_object_get(r->q, "unknown")) ? -1 : (int64_t)c.left;
-
-		rc = msb_fs_put(sb, path, fs, length, driver_source, &c, r->cancel, &f, e);
-		*ok = rc ? NULL : driver_files(f);
-		return rc;
-	}
-	if (!strcmp(op, "fs_get")) {
-		rc = msb_fs_get(sb, path, fs, driver_sink, &c, r->cancel, e);
-	} else {
-		rc = msb_fs_read(sb, path, fs, r->cancel, &data, &c.len[0], e);
-		if (!rc)
-			c.bytes[0] = data;
-	}
-	*ok = driver_bytes(&c, 0);
-	if (rc)
-		json_decref(*ok);
-	return rc;
-}
-
-static int driver_fs(const struct request *r, const char *op, json_t **ok, struct msb_error **e)
-{
-	struct msb_sandbox *sb = driver_box(r->q);
-	const char *path = driver_get(r->q, "path"), *to = driver_get(r->q, "to");
-	json_t *o = json_object_get(r->q, "options"), *content = json_object_get(r->q, "content");
-	struct msb_files *f;
-	struct msb_fs fs;
-	int rc;
-
-	MSB_INIT(&fs);
-	fs.user = driver_get(o, "user");
-	fs.offset = (uint64_t)json_integer_value(json_object_get(o, "offset"));
-	fs.length = (uint64_t)json_integer_value(json_object_get(o, "length"));
-	fs.mode = (uint32_t)json_integer_value(json_object_get(o, "mode"));
-	fs.append = json_is_true(json_object_get(o, "append"));
-	fs.exclusive = json_is_true(json_object_get(o, "exclusive"));
-	fs.parents = json_is_true(json_object_get(o, "parents"));
-	fs.recursive = json_is_true(json_object_get(o, "recursive"));
-	fs.follow = (int)json_integer_value(json_object_get(o, "follow"));
-	if (!strcmp(op, "fs_read") || !strcmp(op, "fs_get") || !strcmp(op, "fs_put"))
-		return driver_fs_data(r, op, &fs, ok, e);
-	if (!strcmp(op, "fs_write"))
-		rc = msb_fs_write(sb, path, json_string_value(content), json_string_length(content),
-				  &fs, r->cancel, &f, e);
-	else if (!strcmp(op, "fs_list"))
-		rc = msb_fs_list(sb, path, &fs, r->cancel, &f, e);
-	else if (!strcmp(op, "fs_stat"))
-		rc = msb_fs_stat(sb, path, &fs, r->cancel, &f, e);
-	else if (!strcmp(op, "fs_mkdir"))
-		rc = msb_fs_mkdir(sb, path, &fs, r->cancel, &f, e);
-	else if (!strcmp(op, "fs_remove"))
-		rc = msb_fs_remove(sb, path, &fs, r->cancel, &f, e);
-	else
-		rc = msb_fs_rename(sb, path, to, &fs, r->cancel, &f, e);
-	*ok = rc ? NULL : driver_files(f);
-	return rc;
-}
-
-static json_t *driver_info(struct msb_list *l)
-{
-	const struct msb_info *i = msb_list_item(l, 0);
-	json_t *o = json_pack("{s:s, s:s, s:o, s:o}", "name", i->name, "state", i->state, "memory",
-			      driver_integer(i->memory_mib), "idle_timeout",
-			      driver_number(i->idle_timeout));
-
-	msb_list_free(l);
-	return o;
-}
+/* ---- life ---- */
 
 static int driver_life(const struct request *r, const char *op, json_t **ok, struct msb_error **e)
 {
+	const json_t *limit = json_object_get(r->q, "idle_timeout");
 	struct msb_sandbox *sb = driver_box(r->q);
 	struct msb_list *l;
 	struct msb_log *log;
@@ -654,15 +445,18 @@ static int driver_life(const struct request *r, const char *op, json_t **ok, str
 		msb_log_free(log);
 		return 0;
 	}
-	if (!strcmp(op, "get"))
+	if (!strcmp(op, "info"))
 		rc = msb_sandbox_info(sb, r->cancel, &l, e);
 	else
 		rc = msb_sandbox_keep_alive(sb,
-					    json_number_value(
-						    json_object_get(r->q, "idle_timeout")),
+					    json_is_null(limit) ? MSB_NO_LIMIT
+								: json_number_value(limit),
 					    r->cancel, &l, e);
-	*ok = rc ? NULL : driver_info(l);
-	return rc;
+	if (rc)
+		return rc;
+	*ok = driver_info(msb_list_item(l, 0));
+	msb_list_free(l);
+	return 0;
 }
 
 static void *driver_serve(void *argument)
@@ -679,20 +473,28 @@ static void *driver_serve(void *argument)
 		rc = driver_start(r, &ok, &e);
 	} else if (!strcmp(op, "stop")) {
 		rc = driver_stop(r, &ok, &e);
+	} else if (!strcmp(op, "exec") || !strcmp(op, "run_streamed") ||
+		   ((!strcmp(op, "run") || !strcmp(op, "command")) && driver_needs_exec(r->q))) {
+		rc = driver_listen(r, op, &ok, &e);
 	} else if (!strcmp(op, "run") || !strcmp(op, "command")) {
 		rc = driver_run(r, op, &ok, &e);
 	} else if (!strcmp(op, "metrics")) {
 		rc = driver_metrics(r, &ok, &e);
 	} else if (!strcmp(op, "list")) {
 		rc = driver_list_boxes(r, &ok, &e);
-	} else if (!strcmp(op, "exec") || !strcmp(op, "run_streamed")) {
-		rc = driver_stream_run(r, op, &ok, &e);
-	} else if (!strncmp(op, "fs_", 3)) {
-		rc = driver_fs(r, op, &ok, &e);
-	} else if (!strcmp(op, "get") || !strcmp(op, "keep_alive") || !strcmp(op, "restart") ||
+	} else if (!strcmp(op, "info") || !strcmp(op, "keep_alive") || !strcmp(op, "restart") ||
 		   !strcmp(op, "logs")) {
 		rc = driver_life(r, op, &ok, &e);
 	} else {
+		rc = driver_on_stream(r, op, &ok, &e);
+		if (rc == DRIVER_OTHER)
+			rc = driver_on_file(r, op, &ok, &e);
+	}
+	if (rc == DRIVER_SAID) {
+		driver_say(r->id, "error", ok);
+		return NULL;
+	}
+	if (rc == DRIVER_OTHER) {
 		driver_say(r->id, "error", json_pack("{s:s, s:s}", "kind", "bug", "message", op));
 		return NULL;
 	}
@@ -757,6 +559,7 @@ int main(void)
 		json_decref(r->q);
 		free(r);
 	}
+	driver_end_streams();
 	while (boxes) {
 		struct box *b = boxes;
 
