@@ -141,6 +141,39 @@ static void check_schema(const json_t *schema)
 		check_schema(json_object_get(schema, "items"));
 }
 
+/* All that a client may ask for before it lets a model use a tool. */
+static void check_hints(const json_t *hints)
+{
+	assert_true(json_is_boolean(json_object_get(hints, "readOnlyHint")));
+	assert_true(json_is_boolean(json_object_get(hints, "openWorldHint")));
+	/* What only reads destroys nothing: of no meaning there, by the specification. */
+	if (json_is_true(json_object_get(hints, "readOnlyHint"))) {
+		assert_null(json_object_get(hints, "destructiveHint"));
+		assert_null(json_object_get(hints, "idempotentHint"));
+		return;
+	}
+	assert_true(json_is_boolean(json_object_get(hints, "destructiveHint")));
+	assert_true(json_is_boolean(json_object_get(hints, "idempotentHint")));
+}
+
+/* Is @text what the document of the API has for models (x-mcp-description)? */
+static bool said_for_models(const char *method, const char *text)
+{
+	json_t *doc = json_loads(api_document, 0, NULL), *m;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(doc, "methods"), i, m)
+	{
+		const char *said = rpc_string(m, "x-mcp-description");
+
+		if (said && !strcmp(rpc_string(m, "name"), method))
+			found = !strcmp(said, text);
+	}
+	json_decref(doc);
+	return found;
+}
+
 static void every_method_with_a_tool_is_a_good_one(void **state)
 {
 	struct mcp_peer all = peer_of(MCP_NEWEST, "*"), one = peer_of(MCP_NEWEST, "team");
@@ -167,8 +200,9 @@ static void every_method_with_a_tool_is_a_good_one(void **state)
 		assert_int_equal(json_object_get(json_object_get(t, "outputSchema"), "required") !=
 					 NULL,
 				 wrapped);
-		assert_true(json_is_true(json_object_get(hints, "readOnlyHint")) ||
-			    json_is_boolean(json_object_get(hints, "destructiveHint")));
+		check_hints(hints);
+		/* What is made of the summary alone says too little to a model. */
+		assert_true(said_for_models(tool->method, rpc_string(t, "description")));
 	}
 	json_array_foreach(json_object_get(fewer, "tools"), i, t) assert_null(
 		json_object_get(json_object_get(json_object_get(t, "inputSchema"), "properties"),

@@ -34,16 +34,38 @@ async def connect(transport, *where):
                 yield s, lambda: None
 
 
+# Which tools a client may run without asking, and which it must ask for: they take something away.
+READ_ONLY = {"sandbox_get", "sandbox_list", "sandbox_get_logs", "sandbox_get_metrics", "sandbox_read_file",
+             "sandbox_list_files", "sandbox_stat_file"}
+HARMLESS = {"sandbox_start", "sandbox_keep_alive", "sandbox_make_directory"}
+REPEATABLE = HARMLESS | {"sandbox_stop", "sandbox_remove_file"}
+OPEN = {"sandbox_run_code", "sandbox_run_command"}
+
+
+def check_hints(tools):
+    hints = {name: t.annotations for name, t in tools.items()}
+    assert {n for n, h in hints.items() if h.readOnlyHint} == READ_ONLY
+    assert {n for n, h in hints.items() if h.openWorldHint} == OPEN
+    rest = {n: h for n, h in hints.items() if not h.readOnlyHint}
+    assert {n for n, h in rest.items() if not h.destructiveHint} == HARMLESS
+    assert {n for n, h in rest.items() if h.idempotentHint} == REPEATABLE
+    for h in hints.values():
+        assert isinstance(h.readOnlyHint, bool) and isinstance(h.openWorldHint, bool), h
+        assert h.readOnlyHint or (isinstance(h.destructiveHint, bool) and isinstance(h.idempotentHint, bool)), h
+
+
 async def look_around(s, newest):
     tools = {t.name: t for t in (await s.list_tools()).tools}
     assert {"sandbox_start", "sandbox_stop", "sandbox_list", "sandbox_run_code", "sandbox_run_command",
             "sandbox_get_metrics"} <= set(tools), tools
+    if newest:
+        check_hints(tools)
     for t in tools.values():
+        assert len(t.description) > 60, t
         jsonschema.Draft202012Validator.check_schema(t.inputSchema)
         assert (t.outputSchema is not None) == newest and (t.title is not None) == newest
         if newest:
             jsonschema.Draft202012Validator.check_schema(t.outputSchema)
-            assert t.annotations.readOnlyHint is not None
     prompts = (await s.list_prompts()).prompts
     assert [p.name for p in prompts] == ["create_python_sandbox", "create_node_sandbox"]
     got = await s.get_prompt("create_python_sandbox", {"sandbox_name": "box"})
