@@ -44,6 +44,9 @@ static void mcp_session_sweep(struct loop_timer *t)
 			list_append(&s->mcp_sessions, &m->link);
 		}
 	}
+	/* Those that are left have just been used. */
+	if (!list_empty(&s->mcp_sessions))
+		loop_timer_set(s->loop, t, MCP_SESSION_IDLE_MS);
 }
 
 void mcp_sessions_init(struct server *s)
