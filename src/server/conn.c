@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #define CONN_IN_MAX (64u << 10)
@@ -44,6 +45,55 @@ static int conn_write(struct conn *c, const void *p, size_t n)
 {
 	return c->tls ? tls_encrypt(c->tls, p, n, &c->stream.out)
 		      : buf_append(&c->stream.out, p, n);
+}
+
+/* ---- what clients have not read -------------------------------------------------------- */
+
+static void conn_count_unread(struct conn *c)
+{
+	size_t now = c->doomed ? 0 : buf_len(&c->stream.out);
+
+	c->server->unread_bytes += now - c->unread;
+	c->unread = now;
+}
+
+/* The one with the most unread besides @not. Return: NULL if nobody has any. */
+static struct conn *conn_most_unread(struct server *s, const struct conn * not )
+{
+	struct conn *most = NULL;
+
+	list_for_each (pos, tmp, &s->conns) {
+		struct conn *c = list_entry(pos, struct conn, link);
+
+		if (c != not &&c->unread > (most ? most->unread : 0))
+			most = c;
+	}
+	return most;
+}
+
+/*
+ * Something was queued for @c.  Is it too much of all together, others make room.  They are
+ * not destroyed here: any of them may be at work further up the stack.
+ */
+static void conn_queued(struct conn *c)
+{
+	struct server *s = c->server;
+	struct conn *most;
+
+	conn_count_unread(c);
+	if (s->unread_bytes <= s->unread_max)
+		return;
+	list_for_each (pos, tmp, &s->conns)
+		conn_count_unread(list_entry(pos, struct conn, link));
+	while (s->unread_bytes > s->unread_max && (most = conn_most_unread(s, c))) {
+		log_warn("event=answer-dropped unread_bytes=%zu reason=\"clients have %zu bytes "
+			 "unread\"",
+			 most->unread, s->unread_bytes);
+		s->count.dropped_answers++;
+		most->doomed = true;
+		conn_count_unread(most);
+		loop_timer_set(s->loop, &most->timer, 0);
+	}
 }
 
 /* ---- time ------------------------------------------------------------------------------ */
@@ -105,6 +155,11 @@ static void conn_timeout(struct loop_timer *t)
 	size_t unwritten = buf_len(&c->stream.out);
 	uint64_t now = loop_now_ns();
 
+	if (c->doomed) {
+		conn_cancel(c);
+		conn_break(c);
+		return;
+	}
 	if (!c->deadline_ns)
 		return;
 	if (now < c->deadline_ns) {
@@ -152,6 +207,8 @@ void conn_destroy(struct conn *c)
 	stream_fini(&c->stream);
 	list_remove(&c->link);
 	s->n_conns--;
+	s->unread_bytes -= c->unread;
+	c->unread = 0;
 	s->body_bytes -= c->body_bytes;
 	server_bury(s, &c->corpse, conn_free);
 	if (s->accept_paused) {
@@ -202,6 +259,7 @@ static void conn_drained(struct stream *st)
 {
 	struct conn *c = container_of(st, struct conn, stream);
 
+	conn_count_unread(c);
 	if (c->phase == CONN_LINGER) {
 		conn_linger(c);
 		return;
@@ -321,6 +379,8 @@ static void conn_answered(struct conn *c, bool keep)
 		}
 	}
 	stream_flush(&c->stream); /* conn_drained() follows, at once or later */
+	if (!c->gone)
+		conn_queued(c);
 	if (!c->gone && !buf_len(out) && !c->pumping && keep)
 		conn_pump(c);
 }
@@ -363,6 +423,7 @@ void conn_reply(struct conn *c, int status, const char *type, const char *header
 static int conn_push(struct conn *c)
 {
 	stream_push(&c->stream);
+	conn_queued(c);
 	if (c->deadline_ns || !buf_len(&c->stream.out))
 		return 0;
 	c->written = c->stream.written;

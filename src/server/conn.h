@@ -23,7 +23,9 @@
  * take some of an answer within CONN_WRITE_MS.  Of a streamed body something must come
  * within CONN_BODY_MS whenever there is room for it.  The bodies of all connections
  * together are bounded, and so is the number of connections; the longest idle one makes
- * room.
+ * room.  What clients have not read is bounded for each (CONN_OUT_MAX) and for all together
+ * (CONN_UNREAD_MAX): when an answer goes beyond that, the client with the most unread loses
+ * its connection, but not the one that is being answered.
  *
  * Failure: a client that closes its side while its request is worked on has given up:
  * the request is cancelled, and what runs for it in a sandbox is killed.  An answer that
@@ -45,6 +47,7 @@
 #define CONN_WINDOW (256u << 10) /* of a streamed body, each way */
 #define CONN_BODY_MAX (17u << 20) /* of one request: the code of a call and then some */
 #define CONN_BODIES_MAX (256u << 20) /* of all */
+#define CONN_UNREAD_MAX (512u << 20) /* of what all clients have not read */
 
 enum conn_phase { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_BUSY, CONN_RAW, CONN_LINGER };
 
@@ -63,7 +66,9 @@ struct conn {
 	uint64_t linger_until_ns; /* 0 = our side is not shut down yet */
 	uint64_t written; /* stream.written at the last look of the timer */
 	size_t body_bytes; /* counted in server->body_bytes */
+	size_t unread; /* counted in server->unread_bytes */
 	bool pumping, gone, local;
+	bool doomed; /* it is broken off when the loop turns: others need its room */
 	bool head_only; /* the request is HEAD: no body in the answer */
 	bool streamed; /* the request's body goes to its handler as it comes */
 	bool body_done; /* and all of it has come */

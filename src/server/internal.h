@@ -46,7 +46,8 @@ void revoked_fini(struct revoked *r);
 enum { LISTEN_TCP, LISTEN_UNIX, LISTEN_GIVEN, LISTEN_COUNT = LISTEN_GIVEN + SYSTEMD_FDS_MAX };
 
 struct server_counters {
-	uint64_t connections, refused, requests, calls, failed_calls, bad_requests, denied;
+	uint64_t connections, refused, dropped_answers, requests, calls, failed_calls, bad_requests,
+		denied;
 	uint64_t started, start_failures;
 	uint64_t streams, stream_in_bytes, stream_out_bytes; /* in: from clients */
 };
@@ -67,6 +68,8 @@ struct server {
 	unsigned n_conns, max_conns;
 	struct lines_pool outputs; /* of calls that run */
 	unsigned n_streams; /* files and programs whose bytes are passed on as they come */
+	size_t unread_bytes,
+		unread_max; /* of answers that clients have not taken; the most of it */
 	size_t body_bytes; /* of requests that are being read or worked on */
 	bool accept_paused;
 

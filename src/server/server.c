@@ -365,6 +365,7 @@ static void server_init(struct server *s, const struct server_options *opt)
 		loop_watch_init(&s->listeners[i].watch, server_accept);
 	}
 	s->outputs.max = SERVER_OUTPUTS_MAX;
+	s->unread_max = CONN_UNREAD_MAX;
 	s->started_ns = loop_now_ns();
 }
 

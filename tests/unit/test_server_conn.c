@@ -141,6 +141,7 @@ static int setup(void **state)
 	memset(&server, 0, sizeof(server));
 	list_init(&server.conns);
 	list_init(&server.corpses);
+	server.unread_max = CONN_UNREAD_MAX;
 	assert_int_equal(loop_create(&server.loop, &e), 0);
 	connect_client();
 	return 0;
@@ -162,6 +163,7 @@ static int teardown(void **state)
 		conn_destroy(list_entry(pos, struct conn, link));
 	bury();
 	assert_int_equal(server.body_bytes, 0);
+	assert_int_equal(server.unread_bytes, 0);
 	assert_int_equal(server.n_conns, 0);
 	loop_destroy(server.loop);
 	if (client >= 0)
@@ -558,6 +560,102 @@ static void after_an_upgrade_bytes_go_both_ways(void **state)
 	assert_int_equal(h.cancels, 0);
 }
 
+/* A request is answered with @n bytes that its client does not read. Return: the client's descriptor. */
+static int answer_unread(size_t n)
+{
+	uint8_t *body = calloc(1, n);
+	int fd = client;
+
+	assert_non_null(body);
+	say(GET);
+	conn_reply(h.conn, 200, "text/plain", "", body, n, false);
+	free(body);
+	turn();
+	connect_client();
+	return fd;
+}
+
+/* Reads all that is there. Return: how much, -1 if the connection was broken off. */
+static ssize_t drain(int fd)
+{
+	static char bytes[1 << 16];
+	ssize_t total = 0;
+
+	for (int quiet = 0; quiet < 50; turn()) {
+		ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+
+		if (!n || (n < 0 && errno != EAGAIN))
+			return -1;
+		total += n > 0 ? n : 0;
+		quiet = n > 0 ? 0 : quiet + 1;
+	}
+	return total;
+}
+
+static void what_nobody_reads_is_bounded_for_all_together(void **state)
+{
+	int small, large, fds[3];
+
+	(void)state;
+	server.unread_max = 40u << 20;
+	small = answer_unread(10u << 20);
+	large = answer_unread(20u << 20);
+	assert_true(server.unread_bytes > 20u << 20 && server.unread_bytes < 30u << 20);
+	assert_int_equal(server.count.dropped_answers, 0);
+	/* Who has the most gives way, not who is first or who comes last. */
+	fds[0] = answer_unread(25u << 20);
+	assert_int_equal(server.count.dropped_answers, 1);
+	assert_int_equal(drain(large), -1);
+	assert_true(server.unread_bytes < server.unread_max);
+	assert_true(drain(small) > 10 << 20);
+	assert_true(drain(fds[0]) > 25 << 20);
+	assert_int_equal(server.unread_bytes, 0);
+	assert_int_equal(server.n_conns, 3); /* these two and the next client */
+	/* One answer is never refused for what it is itself. */
+	server.unread_max = 1u << 20;
+	fds[1] = answer_unread(8u << 20);
+	assert_int_equal(server.count.dropped_answers, 1);
+	fds[2] = answer_unread(8u << 20);
+	assert_int_equal(server.count.dropped_answers, 2);
+	assert_int_equal(drain(fds[1]), -1);
+	assert_true(drain(fds[2]) > 8 << 20);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	close(small);
+	close(large);
+}
+
+static void a_stream_that_gives_way_is_cancelled(void **state)
+{
+	static uint8_t piece[CONN_WINDOW];
+	struct conn *stream, *other;
+	int fd = client;
+	uint8_t *body;
+
+	(void)state;
+	say(GET);
+	stream = h.conn;
+	assert_int_equal(conn_begin(stream, 200, "text/plain", ""), 0);
+	while (conn_room(stream)) {
+		assert_int_equal(conn_add(stream, piece, sizeof(piece)), 0);
+		turn();
+	}
+	server.unread_max = buf_len(&stream->stream.out);
+	connect_client();
+	say(GET);
+	other = h.conn;
+	h.conn = stream; /* whom on_cancel() expects */
+	body = calloc(1, 8u << 20);
+	conn_reply(other, 200, "text/plain", "", body, 8u << 20, false);
+	free(body);
+	assert_int_equal(h.cancels, 0); /* not under whoever works on another */
+	assert_int_equal(server.count.dropped_answers, 1);
+	turn();
+	assert_int_equal(h.cancels, 1);
+	assert_int_equal(drain(fd), -1);
+	close(fd);
+}
+
 #define ROW(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -578,6 +676,8 @@ int main(void)
 		ROW(a_body_that_stops_coming_cancels),
 		ROW(a_client_that_goes_amid_its_body_cancels),
 		ROW(a_gathered_body_keeps_its_limit),
+		ROW(what_nobody_reads_is_bounded_for_all_together),
+		ROW(a_stream_that_gives_way_is_cancelled),
 		ROW(after_an_upgrade_bytes_go_both_ways),
 	};
 
