@@ -12,7 +12,7 @@
 #include "base/mem.h"
 
 #define CONN_IN_MAX (64u << 10)
-#define CONN_OUT_MAX (64u << 20)
+#define CONN_OUT_MAX (96u << 20) /* see RPC_ANSWER_MAX */
 /* With so much unread by the client, its next request waits. */
 #define CONN_OUT_HIGH (256u << 10)
 

@@ -32,13 +32,32 @@ json_t *mcp_error(int code, const char *message, json_t *id)
 	return answer;
 }
 
+/* One more of a batch, or in its place an error if together they are too long. */
+static void mcp_batch_add(struct mcp_exchange *x, json_t *answer)
+{
+	size_t n = json_dumpb(answer, NULL, 0, JSON_COMPACT | JSON_REAL_PRECISION(12));
+	char message[256];
+
+	if (n > RPC_ANSWER_MAX - x->answers_len) {
+		json_decref(answer);
+		snprintf(message, sizeof(message),
+			 "the answers of this batch are too long (limit %u MiB): send the calls by "
+			 "themselves",
+			 RPC_ANSWER_MAX >> 20);
+		answer = mcp_error(RPC_LIMIT, message, x->current.call.id);
+	} else {
+		x->answers_len += n;
+	}
+	json_array_append_new(x->answers, answer);
+}
+
 /* The answer to the current request; NULL: memory is out. */
 static void mcp_answer(struct mcp_exchange *x, json_t *answer)
 {
 	if (!answer)
 		x->status = 503;
 	else if (x->msg.batch)
-		json_array_append_new(x->answers, answer);
+		mcp_batch_add(x, answer);
 	else
 		x->answers = answer;
 }

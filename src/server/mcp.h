@@ -68,6 +68,7 @@ struct mcp_exchange {
 	bool looping, running, ended;
 	bool opened; /* it held an initialize that was answered */
 	json_t *answers; /* of a batch; else the one answer */
+	size_t answers_len; /* of those of a batch, as text */
 	struct loop_timer beat;
 	uint64_t since_ns;
 	double told; /* progress that was reported last, seconds */

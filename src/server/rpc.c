@@ -257,6 +257,23 @@ static json_t *rpc_request_answer(struct rpc_request *q)
 	return answer;
 }
 
+/* As rpc_text(), but an error if it is too long for @room. @status: the answer's; may change. */
+static char *rpc_answer_text(struct rpc_request *q, json_t *answer, size_t room, int *status)
+{
+	char *text = rpc_text(answer);
+	size_t n = text ? strlen(text) : 0;
+	char message[256];
+
+	if (n <= room)
+		return text;
+	free(text);
+	snprintf(message, sizeof(message), RPC_TOO_LONG, n, RPC_ANSWER_MAX >> 20);
+	*status = api_find_error(RPC_LIMIT)->http;
+	return rpc_text(jsonrpc_error(RPC_LIMIT, message,
+				      json_pack("{s:i}", "code", api_find_error(RPC_LIMIT)->legacy),
+				      q->current.id));
+}
+
 /* At once as text: the answers of a batch wait for each other. */
 static void rpc_batch_add(struct rpc_request *q, char *text)
 {
@@ -286,14 +303,20 @@ static void rpc_request_done(struct rpc_call *c)
 	struct rpc_request *q = container_of(c, struct rpc_request, call);
 	int status = c->result ? 200 : c->http ? c->http : api_find_error(c->code)->http;
 	json_t *answer = rpc_request_answer(q);
+	size_t had, room;
+	char *text;
 
 	if (!q->msg.batch) {
 		q->retry_after_s = c->retry_after_s;
-		rpc_request_end(q, status, rpc_text(answer));
+		text = rpc_answer_text(q, answer, RPC_ANSWER_MAX, &status);
+		rpc_request_end(q, status, text);
 		return;
 	}
-	if (answer)
-		rpc_batch_add(q, rpc_text(answer));
+	if (answer) {
+		had = buf_len(&q->answers);
+		room = had < RPC_ANSWER_MAX ? RPC_ANSWER_MAX - had : 0;
+		rpc_batch_add(q, rpc_answer_text(q, answer, room, &status));
+	}
 	if (!q->looping)
 		rpc_request_step(q);
 }

@@ -71,6 +71,20 @@ struct rpc_call {
 /* What a client reads who sends more than its key may: limit, seconds to wait. */
 #define RPC_OVER_RATE "this key may send %u requests a second: wait %u s"
 
+/*
+ * How long an answer may be as text, or those of a batch together.  Whatever one call gives fits,
+ * also as the last of a batch: 8 MiB of output, which as JSON are 48 if all of it is control
+ * characters, and 12 MiB of results (rich.h).  As a tool of MCP it does not: there it is written
+ * into JSON twice, and once more as a structure.  With what a client may have sent as ids, which
+ * errors have as well, it fits into what a connection holds (CONN_OUT_MAX).
+ */
+#define RPC_ANSWER_MAX (72u << 20)
+/* Bytes; RPC_ANSWER_MAX in MiB. */
+#define RPC_TOO_LONG \
+	"the answer has %zu bytes as JSON, more than one may have (%u MiB): ask for less at " \
+	"once, " \
+	"and for what is no text as base64"
+
 /* Calls @method; c->done comes, perhaps before this returns. */
 void rpc_start(struct rpc_call *c, const char *method);
 

@@ -245,6 +245,37 @@ def test_an_agents_work(server):
     assert tool(server, "sandbox_stop", sandbox="work")["isError"] is False
 
 
+PRINT = "head -c 8000000 /dev/zero | tr '\\000' '\\001'"
+
+
+def test_results_that_are_too_long(server):
+    """A control character is six bytes as JSON, and seven in the text of a tool: an error says so, and all goes on."""
+    server.start("long")
+    result = tool(server, "sandbox_run_command", sandbox="long", command="sh", args=["-c", PRINT])
+    assert result["isError"] is True and len(result["content"]) == 1 and "structuredContent" not in result
+    assert re.fullmatch(r"Error: the answer has [0-9]{9} bytes as JSON, more than one may have \(72 MiB\): .*",
+                        result["content"][0]["text"])
+    # As a method there is room for it, and for all that a call shows besides, also as the last of a batch.
+    r = server.call("sandbox.command.run", sandbox="long", command="sh", args=["-c", PRINT])
+    assert r["output"] == [{"stream": "stdout", "text": "\1" * 8000000}]
+    code = "class A:\n def _repr_html_(self): return chr(1) * 2000000\nprint(chr(1) * 8000000, end='')\nA()"
+    run = {"sandbox": "long", "command": "sh", "args": ["-c", "head -c 8000000 /dev/zero | tr '\\000' x"]}
+    status, answers = server.post([message("sandbox.command.run", run, 1), message("sandbox.repl.run", {
+        "sandbox": "long", "language": "python", "code": code}, 2), message("sandbox.list", {}, 3)])
+    assert status == 200 and [a["id"] for a in answers] == [1, 2, 3]
+    assert answers[0]["result"]["output"] == [{"stream": "stdout", "text": "x" * 8000000}]
+    assert answers[1]["result"]["output"][0]["text"].startswith("\1" * 8000000)
+    assert answers[1]["result"]["results"][1]["data"] == "\1" * 2000000
+    assert answers[2]["error"]["code"] == -32005 and "batch" in answers[2]["error"]["message"]
+    # A batch of tools is bounded as well; the others have their answers.
+    run = {"sandbox": "long", "command": "sh", "args": ["-c", "head -c 6000000 /dev/zero | tr '\\000' '\\001'"]}
+    batch = [message("tools/call", {"name": "sandbox_run_command", "arguments": run}, i) for i in (1, 2)] + [message("ping", None, 3)]
+    status, answers = server.post(batch, path="/mcp", headers={"Accept": BOTH, "MCP-Protocol-Version": "2025-03-26"})
+    assert status == 200 and ["result" in a for a in answers] == [True, False, True], [a.keys() for a in answers]
+    assert answers[1]["error"]["code"] == -32005 and "batch" in answers[1]["error"]["message"]
+    server.call("sandbox.stop", sandbox="long")
+
+
 # ---- sessions -----------------------------------------------------------------------------------
 
 

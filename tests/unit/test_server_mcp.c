@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What MCP makes of the tools of the API and of their results. */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "server/api.h"
 #include "server/mcp.h"
 #include "unit/test.h"
@@ -89,6 +91,62 @@ static void pictures_are_pictures(void **state)
 }
 
 /* A guest may be behind it. */
+/* @n bytes of output as JSON, each of which is @c. */
+static struct rpc_call call_that_printed(size_t n, char c, bool failed)
+{
+	struct rpc_call call = { .message = "Command timeout after 1 seconds" };
+	char *bytes = malloc(n + 1);
+	json_t *o;
+
+	assert_non_null(bytes);
+	memset(bytes, c, n);
+	o = json_pack("{s:[{s:s, s:s%}], s:i}", "output", "stream", "stdout", "text", bytes, n,
+		      "code", 5002);
+	free(bytes);
+	assert_non_null(o);
+	if (failed)
+		call.data = o;
+	else
+		call.result = o;
+	return call;
+}
+
+static void a_result_that_is_too_long_is_an_error(void **state)
+{
+	static const struct {
+		size_t n;
+		char c;
+		bool failed, fits;
+	} rows[] = {
+		{ 8 << 20, 'x', false, true },
+		{ 8 << 20, 'x', true, true },
+		/* 6 bytes in the structure, 7 in the text */
+		{ 8 << 20, '\1', false, false },
+		{ 8 << 20, '\1', true, true }, /* no structure */
+		{ 12 << 20, '\1', true, false },
+		{ 3 << 20, '\1', false, true },
+	};
+	struct mcp_peer p = peer_of(MCP_2025_06_18, "*");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct rpc_call call = call_that_printed(rows[i].n, rows[i].c, rows[i].failed);
+		json_t *r = mcp_tool_result(&p, mcp_tool_find("sandbox_run_command"), &call);
+
+		assert_true(json_dumpb(r, NULL, 0, JSON_COMPACT) <= RPC_ANSWER_MAX);
+		assert_int_equal(json_is_true(json_object_get(r, "isError")),
+				 rows[i].failed || !rows[i].fits);
+		if (!rows[i].fits) {
+			assert_int_equal(json_array_size(json_object_get(r, "content")), 1);
+			assert_non_null(strstr(text_of(content_at(r, 0)),
+					       "more than one may have (72 MiB)"));
+			assert_null(json_object_get(r, "structuredContent"));
+		}
+		json_decref(r);
+		rpc_call_fini(&call);
+	}
+}
+
 static void results_that_are_odd(void **state)
 {
 	static const char *const odd[] = {
@@ -216,6 +274,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(results_are_text_and_structure),
 		cmocka_unit_test(pictures_are_pictures),
+		cmocka_unit_test(a_result_that_is_too_long_is_an_error),
 		cmocka_unit_test(results_that_are_odd),
 		cmocka_unit_test(errors_speak_of_tools),
 		cmocka_unit_test(every_method_with_a_tool_is_a_good_one),
