@@ -100,6 +100,13 @@ void server_end(struct server *s);
 /* Something ended: if the server is to end, is this the time? */
 void server_check_end(struct server *s);
 
+/*
+ * What a process that may have @limit descriptors at once can do.  @max_conns: how many
+ * clients, when as many sandboxes run as may.  Return: 0; -EMFILE: not enough for anything.
+ */
+int server_plan_descriptors(uint64_t limit, unsigned max_sandboxes, unsigned *max_conns,
+			    struct err *e);
+
 /* pidfile.c: takes the lock and writes the file. Return: descriptor that holds the lock. */
 int pidfile_take(const char *home, int *fd, struct err *e);
 int pidfile_write(int fd, const char *address, const char *path, struct err *e);

@@ -45,6 +45,8 @@
 
 #define SERVER_CONNS_MAX 8192u
 #define SERVER_FDS_SPARE 64u /* besides those of clients and sandboxes */
+#define SERVER_FDS_BOX 4u /* of a sandbox */
+#define SERVER_CONNS_MIN 64u
 #define SERVER_ACCEPT_BATCH 64
 #define SERVER_STOP_MS 30000u
 #define SERVER_OUTPUTS_MAX (256u << 20) /* of all calls that run, bytes */
@@ -369,26 +371,44 @@ static void server_init(struct server *s, const struct server_options *opt)
 	s->started_ns = loop_now_ns();
 }
 
-/* As many descriptors as we may have; connections must leave some for sandboxes. */
-static void server_limits(struct server *s)
+int server_plan_descriptors(uint64_t limit, unsigned max_sandboxes, unsigned *max_conns,
+			    struct err *e)
+{
+	uint64_t sandboxes = (uint64_t)SERVER_FDS_BOX * max_sandboxes;
+	uint64_t least = SERVER_FDS_SPARE + SERVER_FDS_BOX + SERVER_CONNS_MIN;
+	uint64_t all = SERVER_FDS_SPARE + sandboxes + SERVER_CONNS_MIN;
+	uint64_t left = limit > all ? limit - all + SERVER_CONNS_MIN : SERVER_CONNS_MIN;
+
+	if (limit < least)
+		return err_set(e, EMFILE,
+			       "too few open files: this process may have %llu at once, the server "
+			       "needs at least %llu, and %llu for %u sandboxes: raise the hard "
+			       "limit (ulimit -Hn; LimitNOFILE= of a systemd unit; --ulimit "
+			       "nofile= of a container)",
+			       (unsigned long long)limit, (unsigned long long)least,
+			       (unsigned long long)all, max_sandboxes);
+	if (limit < all)
+		log_warn("event=few-descriptors limit=%llu needed=%llu max_sandboxes=%u "
+			 "detail=\"not so many sandboxes can run: raise the hard limit of open "
+			 "files, or lower --max-sandboxes\"",
+			 (unsigned long long)limit, (unsigned long long)all, max_sandboxes);
+	*max_conns = left > SERVER_CONNS_MAX ? SERVER_CONNS_MAX : (unsigned)left;
+	return 0;
+}
+
+/* As many descriptors as we may have. */
+static int server_limits(struct server *s, struct err *e)
 {
 	struct rlimit l;
-	uint64_t spare = SERVER_FDS_SPARE + 4ull * s->opt->max_sandboxes;
 
-	s->max_conns = 256;
 	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
-		return;
+		return err_errno(e, errno, "limit of open files");
 	if (l.rlim_cur < l.rlim_max) {
 		l.rlim_cur = l.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &l);
 		getrlimit(RLIMIT_NOFILE, &l);
 	}
-	if (l.rlim_cur > spare + 64)
-		s->max_conns = l.rlim_cur - spare > SERVER_CONNS_MAX
-				       ? SERVER_CONNS_MAX
-				       : (unsigned)(l.rlim_cur - spare);
-	else
-		s->max_conns = 64;
+	return server_plan_descriptors(l.rlim_cur, s->opt->max_sandboxes, &s->max_conns, e);
 }
 
 static int server_set_path(struct server *s, struct err *e)
@@ -451,11 +471,11 @@ static int server_start_stdio(struct server *s, struct err *e)
 {
 	int rc;
 
-	if ((rc = server_check_jail(s, e)) || (rc = server_set_path(s, e)) ||
-	    (rc = loop_create(&s->loop, e)) || (rc = server_signals(s, e)))
+	if ((rc = server_limits(s, e)) || (rc = server_check_jail(s, e)) ||
+	    (rc = server_set_path(s, e)) || (rc = loop_create(&s->loop, e)) ||
+	    (rc = server_signals(s, e)))
 		return rc;
 	images_init(&s->images, s->loop, s->opt->home, s->opt->jail);
-	server_limits(s);
 	box_adopt_all(s, s->opt->ns);
 	log_info("event=start mcp=stdio path=%s ns=%s sandboxes=%u", s->path, s->opt->ns,
 		 s->n_boxes);
@@ -481,12 +501,12 @@ static int server_start(struct server *s, struct err *e)
 	const struct server_options *opt = s->opt;
 	int rc;
 
-	if ((rc = pidfile_take(opt->home, &s->pid_fd, e)) || (rc = server_check_jail(s, e)) ||
-	    (rc = server_set_path(s, e)) || (rc = loop_create(&s->loop, e)) ||
-	    (rc = server_signals(s, e)))
+	/* What needs descriptors would say less of why it has none. */
+	if ((rc = server_limits(s, e)) || (rc = pidfile_take(opt->home, &s->pid_fd, e)) ||
+	    (rc = server_check_jail(s, e)) || (rc = server_set_path(s, e)) ||
+	    (rc = loop_create(&s->loop, e)) || (rc = server_signals(s, e)))
 		return rc;
 	images_init(&s->images, s->loop, opt->home, opt->jail);
-	server_limits(s);
 	if ((rc = server_open_audit(s, e)))
 		return rc;
 	if (opt->tls_cert)

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -556,3 +557,34 @@ def test_a_request_that_is_worked_on_is_answered_at_the_end():
         assert s.http("GET", "/api/v1/health")[0] == 200
         assert s.stop() == 0
     s.close()
+
+
+def start_with_descriptors(n, *args):
+    """What a server says that may have n descriptors; it ends by itself, or has said that it is ready."""
+    home = make_home()
+    try:
+        r, w = os.pipe()
+        p = subprocess.Popen(["prlimit", f"--nofile={n}:{n}", MSB, "server", "start", "--dev", "--port", "0", "--ready-fd", str(w), *args],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=Box(home).env,
+                             pass_fds=[w], text=True)
+        os.close(w)
+        with os.fdopen(r) as ready:
+            started = ready.readline().startswith("ready http")
+        if started:
+            p.terminate()
+        out = p.communicate(timeout=TIMEOUT)[0]
+        return started, p.returncode, out
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_too_few_descriptors_are_explained():
+    for n in (10, 131):
+        started, status, out = start_with_descriptors(n)
+        assert not started and status == 125 and out.count("\n") == 1
+        assert f"may have {n} at once, the server needs at least 132, and 1152 for 256 sandboxes: raise" in out
+    # Enough to begin with, and a word about what they are not enough for.
+    started, status, out = start_with_descriptors(132)
+    assert started and status == 0 and "event=few-descriptors limit=132 needed=1152 max_sandboxes=256" in out
+    started, status, out = start_with_descriptors(132, "--max-sandboxes", "1")
+    assert started and status == 0 and "few-descriptors" not in out

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits of keys, the audit log, and lines of logs. */
+/* Limits of keys, the audit log, lines of logs, and descriptors. */
 #include "unit/test.h"
 
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include "codec/token.h"
 #include "server/audit.h"
 #include "server/box.h"
+#include "server/internal.h"
 #include "server/logs.h"
 #include "server/quota.h"
 
@@ -324,6 +325,43 @@ static void lines_are_text_without_their_ends(void **state)
 	json_decref(lines);
 }
 
+/* ---- descriptors ---------------------------------------------------------------------- */
+
+static void descriptors_are_shared_out(void **state)
+{
+	static const struct {
+		uint64_t limit;
+		unsigned sandboxes, conns; /* conns 0: refused */
+	} rows[] = {
+		{ 0, 1, 0 },         { 131, 1, 0 },          { 132, 1, 64 },
+		{ 133, 1, 65 },      { 131, 256, 0 },        { 132, 256, 64 },
+		{ 1024, 256, 64 },   { 1152, 256, 64 },      { 1153, 256, 65 },
+		{ 4096, 256, 3008 }, { 1 << 20, 256, 8192 }, { UINT64_MAX, 65536, 8192 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct err e = ERR_INIT;
+		unsigned conns = 0;
+		int rc = server_plan_descriptors(rows[i].limit, rows[i].sandboxes, &conns, &e);
+
+		assert_int_equal(conns, rows[i].conns);
+		assert_int_equal(rc, rows[i].conns ? 0 : -EMFILE);
+	}
+}
+
+static void too_few_descriptors_are_explained(void **state)
+{
+	struct err e = ERR_INIT;
+	unsigned conns;
+
+	(void)state;
+	assert_int_equal(server_plan_descriptors(100, 256, &conns, &e), -EMFILE);
+	assert_non_null(strstr(err_text(&e), "may have 100 at once"));
+	assert_non_null(strstr(err_text(&e), "at least 132, and 1152 for 256 sandboxes"));
+	assert_non_null(strstr(err_text(&e), "ulimit -Hn"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,6 +375,8 @@ int main(void)
 		TEST(the_log_is_private_and_bounded),
 		TEST(the_last_lines_of_a_text),
 		TEST(lines_are_text_without_their_ends),
+		TEST(descriptors_are_shared_out),
+		TEST(too_few_descriptors_are_explained),
 	};
 
 	return test_run(tests);
