@@ -57,15 +57,15 @@ static void conn_count_unread(struct conn *c)
 	c->unread = now;
 }
 
-/* The one with the most unread besides @not. Return: NULL if nobody has any. */
-static struct conn *conn_most_unread(struct server *s, const struct conn * not )
+/* The one with the most unread besides @other. Return: NULL if nobody has any. */
+static struct conn *conn_most_unread(struct server *s, const struct conn *other)
 {
 	struct conn *most = NULL;
 
 	list_for_each (pos, tmp, &s->conns) {
 		struct conn *c = list_entry(pos, struct conn, link);
 
-		if (c != not &&c->unread > (most ? most->unread : 0))
+		if (c != other && c->unread > (most ? most->unread : 0))
 			most = c;
 	}
 	return most;
