@@ -13,15 +13,15 @@
  *   parent                            child
  *   clone (signals blocked)     --->  all descriptors close-on-exec, default signals
  *   map ids, "go"               --->  jail_begin, wait for "go"  (full jail only)
- *                                     jail_enter, setsid, descriptors, jail_seal,
- *                                     parent-death signal, exec
+ *                                     jail_enter, setsid, jail_seal, parent-death
+ *                                     signal, descriptors, limits, exec
  *   read: a fault or the end    <---  the socket closes on exec
  *
  *   The child shares nothing but a socket pair with the parent.  Closed without a
  *   message means that exec() succeeded (or that the child was killed before it;
  *   then its pidfd says so soon enough).
  *
- *   A prepared child stops after setsid, until child_finish() sends it one message with
+ *   A prepared child stops before its descriptors, until child_finish() sends it one message with
  *   its arguments, its descriptors and their numbers.  Meanwhile it holds none of ours,
  *   for it would keep open what the parent closes.  If the parent dies it reads the
  *   end of the socket, and leaves.
@@ -296,13 +296,16 @@ static int child_make_ready(struct child_start *s, struct child_spec *spec, stru
 		umask(077);
 	if (spec->new_session && setsid() < 0)
 		return child_fault(f, STAGE_SESSION, 0);
+	if (j && jail_seal(j, f) < 0)
+		return -1;
+	if (spec->die_with_parent && child_tie_to_parent(s, f) < 0)
+		return -1;
+	/* Everything before this line is done while the parent does something else. */
 	if (s->kind == CHILD_PREPARED && child_receive(s, spec) < 0)
 		return child_fault(f, STAGE_SYNC, 0);
 	if (child_place_fds(s, spec, f) < 0)
 		return -1;
-	if (j && jail_seal(j, f) < 0)
-		return -1;
-	if (spec->die_with_parent && child_tie_to_parent(s, f) < 0)
+	if (j && jail_set_limits(j, f) < 0)
 		return -1;
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)

@@ -26,8 +26,8 @@
  *     Should: take hold of the host files to bind while it can still reach them,
  *     become the mapped id, build the root, move into it, drop the old one.
  *     Mustn't: allocate, or touch anything after the move by a host path.
- *   Stage 3, child (jail_seal): the last thing before exec.
- *     Should: set limits, drop every capability but the listed ones.
+ *   Stage 3, child (jail_seal, jail_set_limits): its descriptors, and exec, are all that is left.
+ *     Should: drop every capability but the listed ones, set limits.
  *     Mustn't: be followed by anything that needs a privilege.
  *
  * Failure
@@ -441,7 +441,7 @@ static int jail_limit(int which, uint64_t value)
 	return setrlimit((__rlimit_resource_t)which, &want);
 }
 
-static int jail_set_limits(const struct jail *j, struct child_fault *f)
+int jail_set_limits(const struct jail *j, struct child_fault *f)
 {
 	if (jail_limit(RLIMIT_CORE, 0) < 0 || /* a dump would hold the guest's memory */
 	    jail_limit(RLIMIT_FSIZE, j->max_file_bytes) < 0 || jail_limit(RLIMIT_MSGQUEUE, 0) < 0)
@@ -501,8 +501,6 @@ static int jail_keep_caps(uint64_t keep)
 
 int jail_seal(const struct jail *j, struct child_fault *f)
 {
-	if (jail_set_limits(j, f) < 0)
-		return -1;
 	/*
 	 * Reduced: capabilities would be the host's own, so none is kept, also for
 	 * root: no_new_privs keeps exec() from giving them back.

@@ -93,8 +93,11 @@ int jail_filter_load(const struct jail_syscall *list, uint32_t otherwise, unsign
 /* Child: refuses the system calls that no jailed program needs; after no_new_privs. */
 int jail_filter_install(void);
 
-/* Child, last step before exec: limits, capabilities, no_new_privs, the filter. */
+/* Child, then: capabilities, no_new_privs, the filter. */
 int jail_seal(const struct jail *j, struct child_fault *f);
+
+/* Child, once its descriptors are in place, some of which may have had high numbers. */
+int jail_set_limits(const struct jail *j, struct child_fault *f);
 
 /* Parent: is @f the refusal of the jail itself rather than a mistake in its description? */
 bool jail_refused(const struct jail *j, const struct child_fault *f);

@@ -5,7 +5,7 @@
 Each start is one of the engine's kind: the full jail, two disks, console and two ports, network,
 entropy, balloon, control socket.  The supervisor has the jail made while it opens disks and
 sockets, and starts the network; "ahead" is that: time runs from the call of child_finish(), which hands over
-descriptors and arguments, drops the privileges and runs the program.  With "full" it runs from
+descriptors and arguments and runs the program.  With "full" it runs from
 child_spawn(), so that clone() and the jail's namespaces and root are in it.  KVM_SET_USER_MEMORY_REGION, which waits for the kernel (SRCU) and costs what
 the host makes it cost, is printed apart and is not in the sums.  Works with any /dev/kvm.
 
@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET_MS = 1.5
 
 STAGES = [  # name, the milestone at which it ends, what it is
-    ("jail", "spawned", "descriptors, limits, capabilities, filter, exec(); if not ahead also clone(), namespaces, root"),
+    ("jail", "spawned", "descriptors, limits, exec(); if not ahead also clone(), namespaces, root, filter"),
     ("program", "main", "the program's pages, libc, the command line"),
     ("vm", "vm", "KVM_CREATE_VM, interrupt controllers, event loop"),
     ("devices", "devices", "six devices, their doorbells and interrupt lines, the disks' thread"),
