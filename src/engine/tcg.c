@@ -40,11 +40,13 @@
 /*
  * hvc0 takes the boot log.  Without ACPI a power-off only halts, so the agent reboots,
  * by triple fault, and QEMU ends at it.  Without proactive compaction an idle guest has no
- * timer, and its VM no wake-up.
+ * timer, and its VM no wake-up.  QEMU 7.2 finds translated code again by its virtual address,
+ * too: with random addresses each process translates the C library anew (norandmaps; docs/
+ * guest-kernel.md has the figures).
  */
 static const char tcg_cmdline[] = "console=hvc0 quiet reboot=t panic=-1 random.trust_cpu=on "
 				  "no_timer_check lapic_timer_khz=1000000 dummy.numdummies=0 "
-				  "sysctl.vm.compaction_proactiveness=0";
+				  "sysctl.vm.compaction_proactiveness=0 norandmaps";
 
 /*
  * The emulated TSC is the host's own.  A guest on a busy host cannot measure it, and would
