@@ -62,18 +62,35 @@ def bench_cold(table, box, n):
         median(table, label, repeat(n, lambda: box.msx("-q", image, *args, check=0)), 1, "s", target)
 
 
+def open_sandbox(box, image):
+    """(msx with a sandbox that waits for the end of its input, a client of its supervisor)"""
+    p = box.start("-q", image, "-e", "/bin/cat")
+    return p, wire.Client(box.wait_sandbox() + "/run/ctl.sock")
+
+
+def bench_repl(table, c, language, n):
+    c.repl(language, "1")
+    median(table, f"repl.run of 1+1, warm {language}", repeat(20 * n, lambda: c.repl(language, "1+1")), 1e3, "ms",
+           "<= 3.00")
+
+
+def bench_node(table, box, n):
+    p, c = open_sandbox(box, "node")
+    c.ping()
+    bench_repl(table, c, "node", n)
+    c.close()
+    p.stdin.close()
+    p.wait()
+
+
 def bench_warm(table, box, n):
-    p = box.start("-q", "python", "-e", "/bin/cat")
-    directory = box.wait_sandbox()
-    c = wire.Client(directory + "/run/ctl.sock")
+    p, c = open_sandbox(box, "python")
     c.ping()
     boot = c.state["boot_ns"] / 1e9 if c.state and c.state["boot_ns"] else None
     if boot:
         table.add("boot: exec() of the VM process to configured", boot, "s", "", [boot])
     median(table, "agent round trip (PING)", repeat(50 * n, c.ping), 1e3, "ms", "<= 2.00")
-    c.repl("python", "1")
-    median(table, "repl.run of 1+1, warm python", repeat(20 * n, lambda: c.repl("python", "1+1")), 1e3, "ms",
-           "<= 3.00")
+    bench_repl(table, c, "python", n)
     median(table, "exec of /bin/true", repeat(5 * n, lambda: c.exec(["/bin/true"])), 1e3, "ms", "")
     median(table, "metrics", repeat(5 * n, c.metrics), 1e3, "ms", "")
     size = 64 << 20
@@ -99,6 +116,7 @@ def main():
     box.msx("-q", "python", "-e", "/bin/true", check=0)  # the page cache is warm from here on
     bench_cold(table, box, args.n)
     bench_warm(table, box, args.n)
+    bench_node(table, box, args.n)
     box.assert_nothing_left()
     subprocess.run(["rm", "-rf", str(box.home)], check=True)
     if args.json:
