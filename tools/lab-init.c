@@ -17,7 +17,8 @@
  *                      the environment; NUL after each
  *                   I  standard input; an empty one is its end
  *                   W  size of the terminal: rows, columns, 2 bytes each
- *   to the host     O, E  standard output, standard error
+ *   to the host     H  alive; every 5 s in which there is nothing else
+ *                   O, E  standard output, standard error
  *                   F  the content of the file that the command left at LAB_REPORT
  *                   X  exit status, 1 byte; the last frame
  *
@@ -55,6 +56,7 @@
 #define INIT_WORDS_MAX 1024u
 #define INIT_REPORT "/run/lab-report"
 #define INIT_FLAG_TTY 1
+#define INIT_ALIVE_MS 5000
 
 struct frame_head {
 	uint8_t type;
@@ -409,13 +411,15 @@ static void job_run(struct job *job, int signals)
 			{ .fd = job->out, .events = POLLIN },
 			{ .fd = job->err, .events = POLLIN },
 		};
-		int n = poll(fds, 4, job->ended ? 0 : -1);
+		int n = poll(fds, 4, job->ended ? 0 : INIT_ALIVE_MS);
 
 		if (n < 0 && errno != EINTR)
 			die("poll");
 		if (n <= 0) {
 			if (job->ended)
 				break;
+			if (!n)
+				send_frame('H', NULL, 0);
 			continue;
 		}
 		if (fds[0].revents && read(signals, &info, sizeof(info)) > 0)
@@ -474,10 +478,31 @@ static void run_command(void)
 }
 
 /*
- * A VM that never runs and never ends.  KVM turns parts of the kernel's scheduler on with
- * its first VM and off with the last (preempt notifiers; the like for CPUs whose APIC is
- * disabled), by writing a breakpoint over code that all CPUs run.  QEMU 7.2 may keep the
- * translated breakpoint when it is gone from memory; the CPUs then take it for ever.  One
+ * The kernel turns parts of itself on and off by writing a breakpoint over code that all CPUs
+ * run (static keys).  QEMU 7.2 may keep the translated breakpoint when it is gone from memory;
+ * CPUs that come by then take it for ever.  Most of it happens at boot and when modules are
+ * loaded, so until then there is one CPU (maxcpus=1): what it writes it also sees.
+ */
+static void wake_cpus(void)
+{
+	char path[64];
+
+	for (int cpu = 1; cpu < 64; cpu++) {
+		int fd;
+
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		if (write(fd, "1", 1) != 1)
+			die(path);
+		close(fd);
+	}
+}
+
+/*
+ * A VM that never runs and never ends.  KVM does the same in the scheduler with its first VM
+ * and with the last one (preempt notifiers; the like for CPUs whose APIC is disabled).  One
  * start of a VM in some 150 was the end of the machine.
  */
 static void hold_vm(void)
@@ -495,7 +520,9 @@ int main(void)
 	enter_root();
 	set_up_machine();
 	hold_vm();
+	wake_cpus();
 	open_port();
+	send_frame('H', NULL, 0);
 	run_command();
 	/* The host ends the machine when it has read the last frame. */
 	for (;;)

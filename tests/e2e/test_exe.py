@@ -171,8 +171,9 @@ def test_nothing_survives_in_the_next_sandbox(box):
 def test_two_sandboxes_at_once(box):
     a = box.start("-q", "python", "-e", "/bin/cat")
     b = box.start("-q", "python", "-e", "/bin/cat")
-    assert a.communicate(b"aaa")[0] == b"aaa"
-    assert b.communicate(b"bbb")[0] == b"bbb"
+    for p, text in ((a, b"aaa"), (b, b"bbb")):
+        out, err = p.communicate(text)
+        assert (p.returncode, out) == (0, text), err
     box.assert_nothing_left()
 
 
