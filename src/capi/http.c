@@ -59,7 +59,7 @@ struct http_job {
 	CURL *easy;
 	size_t sent, head; /* bytes of the body handed out; of the head seen */
 	bool head_done, resend; /* resend: libcurl wanted to */
-	double heard; /* when something came; seconds */
+	double heard; /* when something came, or was taken; seconds */
 	int kind; /* why a callback ended it */
 	struct msb_error *why; /* of that kind */
 	char text[CURL_ERROR_SIZE];
@@ -150,6 +150,7 @@ static size_t http_on_read(char *p, size_t size, size_t n, void *user)
 	size_t room = size * n, left;
 	ptrdiff_t got;
 
+	j->heard = http_now(); /* the server takes what we send: it is there */
 	if (!j->x->source) {
 		left = j->x->body_len - j->sent;
 		room = room < left ? room : left;
