@@ -3,9 +3,10 @@
  * DOC: Starting the processes of a sandbox
  *
  * Order: root image opened and checked, upper made, sockets, msb-net, VM; the VM's jail
- * is made beside all this (engine_prepare()).  All of it happens before the guest's first instruction, so that a missing part is one clear
- * error and not a guest that hangs.  Whatever was started before a failure ends with
- * the supervisor (die_with_parent), which leaves at once.
+ * is made beside all this (engine_prepare()).  All of it happens before the guest's first
+ * instruction, so that a missing part is one clear error and not a guest that hangs.
+ * Whatever was started before a failure ends with the supervisor (die_with_parent), which
+ * leaves at once.
  */
 #include <errno.h>
 #include <fcntl.h>
