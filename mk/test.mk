@@ -57,7 +57,7 @@ test: deps ## install what is needed, build all, run every test
 	$(Q)$(MAKE) --no-print-directory test-prepared
 .PHONY: test-prepared
 test-prepared: all lint $(UNIT_BIN) $(FUZZ_REPLAY) kernel demo-image $(E2E_GUESTS) lab-parts container-parts $(HTTP_LOAD)
-	$(Q)O=$(O) tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay --e2e tests/e2e --lab tests/lab/run
+	$(Q)O=$(O) tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay --lab tests/lab/run --e2e tests/e2e
 check-e2e: all kernel demo-image $(E2E_GUESTS) container-parts $(HTTP_LOAD) ## only the end-to-end tests (ARGS= for pytest)
 	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(ARGS)
 
