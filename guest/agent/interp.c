@@ -44,7 +44,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define INTERP_GRACE_MS 1000
+/* A first traceback imports modules: on a busy host, emulated, that takes its time. */
+#define INTERP_GRACE_MS 2000
 #define INTERP_MAX 32 /* interpreters at once */
 
 /* Further statuses of a report. */

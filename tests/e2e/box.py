@@ -25,7 +25,7 @@ MSX_ENGINE = [MSX, "--engine", ENGINE]
 STORE = pathlib.Path(os.environ.get("MICROSANDBOX_HOME", os.path.expanduser("~/.microsandbox"))) / "images"
 
 # A VM under emulation on a busy machine: generous, and only a hang gets there.
-TIMEOUT = 180
+TIMEOUT = 500
 
 
 class Box:
