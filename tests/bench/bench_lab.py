@@ -29,6 +29,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/lab"), str(ROOT / "tests/e2e")]
 sys.dont_write_bytecode = True
+os.environ["MSB_TEST_ENGINE"] = "kvm"  # of Box.msx()
 
 from box import Box, make_home  # noqa: E402
 from vmm import PARTS, Vm, pss_without_ram  # noqa: E402
