@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/websocket.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "codec/base64.h"
 #include "codec/sha1.h"
 
 #define WS_GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-#define WS_KEY_LEN 24u /* 16 bytes as base64 */
+#define WS_KEY_LEN (WS_KEY_SIZE - 1)
 
 static int ws_fail(struct ws_reader *r, enum ws_close code, const char *reason)
 {
@@ -19,13 +20,26 @@ void ws_reader_init(struct ws_reader *r, uint64_t text_max)
 {
 	memset(r, 0, sizeof(*r));
 	r->text_max = text_max;
+	r->binary_max = UINT64_MAX;
 	r->reason = "";
 	r->header_want = 2;
+}
+
+void ws_reader_init_client(struct ws_reader *r, uint64_t max)
+{
+	ws_reader_init(r, max);
+	r->binary_max = max;
+	r->from_server = true;
 }
 
 static bool ws_is_control(uint8_t opcode)
 {
 	return opcode & 8;
+}
+
+static unsigned ws_mask_len(const struct ws_reader *r)
+{
+	return r->from_server ? 0 : WS_MASK_BYTES;
 }
 
 /* The first two bytes of a frame (RFC 6455 §5.2). */
@@ -38,15 +52,17 @@ static int ws_start(struct ws_reader *r)
 		return ws_fail(r, WS_CLOSE_PROTOCOL, "reserved bits are set");
 	if (opcode > WS_PONG || (opcode > WS_BINARY && opcode < WS_CLOSE))
 		return ws_fail(r, WS_CLOSE_PROTOCOL, "there is no such opcode");
-	if (!(r->header[1] & 0x80))
-		return ws_fail(r, WS_CLOSE_PROTOCOL, "a client's frames must be masked");
+	if (r->from_server == (r->header[1] >> 7))
+		return ws_fail(r, WS_CLOSE_PROTOCOL,
+			       r->from_server ? "a server's frames must not be masked"
+					      : "a client's frames must be masked");
 	if (control && (!fin || len > WS_CONTROL_MAX))
 		return ws_fail(r, WS_CLOSE_PROTOCOL, "a control frame is long or in fragments");
 	if (opcode == WS_CONTINUATION && !r->message)
 		return ws_fail(r, WS_CLOSE_PROTOCOL, "nothing is to be continued");
 	if (!control && opcode != WS_CONTINUATION && r->message)
 		return ws_fail(r, WS_CLOSE_PROTOCOL, "a message begins inside another");
-	r->header_want = 2 + (len == 126 ? 2 : len == 127 ? 8 : 0) + 4;
+	r->header_want = 2u + (len == 126 ? 2u : len == 127 ? 8u : 0u) + ws_mask_len(r);
 	return 0;
 }
 
@@ -54,7 +70,8 @@ static int ws_start(struct ws_reader *r)
 static int ws_header_done(struct ws_reader *r)
 {
 	uint8_t opcode = r->header[0] & 15, len = r->header[1] & 127;
-	unsigned bytes = r->header_want - 6;
+	unsigned bytes = r->header_want - 2 - ws_mask_len(r);
+	uint64_t max;
 
 	r->left = len;
 	if (bytes) {
@@ -64,7 +81,8 @@ static int ws_header_done(struct ws_reader *r)
 		if (r->left < (bytes == 2 ? 126u : 65536u) || r->left >> 63)
 			return ws_fail(r, WS_CLOSE_PROTOCOL, "a length is not in its form");
 	}
-	memcpy(r->mask, r->header + r->header_want - 4, sizeof(r->mask));
+	if (!r->from_server)
+		memcpy(r->mask, r->header + r->header_want - WS_MASK_BYTES, sizeof(r->mask));
 	r->mask_at = 0;
 	r->header_len = 0;
 	r->header_want = 2;
@@ -81,18 +99,22 @@ static int ws_header_done(struct ws_reader *r)
 		r->text = (struct utf8_check){ .n = 0 };
 	}
 	r->opcode = r->message;
-	if (r->message == WS_TEXT &&
-	    (r->message_len > r->text_max || r->left > r->text_max - r->message_len))
+	max = r->message == WS_TEXT ? r->text_max : r->binary_max;
+	if (r->message_len > max || r->left > max - r->message_len)
 		return ws_fail(r, WS_CLOSE_TOO_BIG, "the message is too long");
 	return 0;
 }
 
-static void ws_unmask(struct ws_reader *r, const uint8_t *p, size_t n)
+/* Into the piece, with no mask if there is one. */
+static void ws_take(struct ws_reader *r, const uint8_t *p, size_t n)
 {
 	uint8_t *to = r->piece + r->piece_len;
 
-	for (size_t i = 0; i < n; i++)
-		to[i] = p[i] ^ r->mask[(r->mask_at + i) & 3];
+	if (r->from_server)
+		memcpy(to, p, n);
+	else
+		for (size_t i = 0; i < n; i++)
+			to[i] = p[i] ^ r->mask[(r->mask_at + i) & 3];
 	r->mask_at = (unsigned)((r->mask_at + n) & 3);
 	r->piece_len += n;
 	r->left -= n;
@@ -154,7 +176,7 @@ static int ws_feed_payload(struct ws_reader *r, const uint8_t *p, size_t n, size
 		take = n;
 	if (take > r->left)
 		take = (size_t)r->left;
-	ws_unmask(r, p, take);
+	ws_take(r, p, take);
 	*used += take;
 	if (control)
 		return r->left ? WS_EV_MORE : ws_control_done(r);
@@ -170,9 +192,9 @@ int ws_reader_feed(struct ws_reader *r, const uint8_t *p, size_t n, size_t *used
 		if (*used == n)
 			return WS_EV_MORE;
 		r->header[r->header_len++] = p[(*used)++];
-		if (r->header_len < r->header_want)
-			continue;
-		rc = r->header_len == 2 ? ws_start(r) : ws_header_done(r);
+		rc = r->header_len == 2 ? ws_start(r) : 0;
+		if (!rc && r->header_len == r->header_want)
+			rc = ws_header_done(r);
 		if (rc)
 			return rc;
 	}
@@ -189,6 +211,31 @@ size_t ws_header(uint8_t to[WS_HEADER_MAX], uint8_t opcode, uint64_t len)
 	for (unsigned i = 0; i < bytes; i++)
 		to[2 + i] = (uint8_t)(len >> 8 * (bytes - 1 - i));
 	return 2 + bytes;
+}
+
+int ws_client_frame(struct buf *to, uint8_t opcode, const uint8_t mask[WS_MASK_BYTES],
+		    const void *head, size_t head_len, const void *p, size_t n)
+{
+	const uint8_t *parts[] = { head, p };
+	const size_t sizes[] = { head_len, n };
+	uint8_t *at;
+	size_t len, done = 0;
+	int rc;
+
+	if (n > SIZE_MAX - head_len - WS_HEADER_MAX - WS_MASK_BYTES)
+		return -ENOBUFS;
+	rc = buf_reserve(to, WS_HEADER_MAX + WS_MASK_BYTES + head_len + n, &at);
+	if (rc)
+		return rc;
+	len = ws_header(at, opcode, head_len + n);
+	at[1] |= 0x80;
+	memcpy(at + len, mask, WS_MASK_BYTES);
+	len += WS_MASK_BYTES;
+	for (size_t k = 0; k < 2; k++)
+		for (size_t i = 0; i < sizes[k]; i++, done++)
+			at[len + done] = parts[k][i] ^ mask[done & 3];
+	buf_commit(to, len + done);
+	return 0;
 }
 
 bool ws_accept(const char *key, char to[WS_ACCEPT_SIZE])

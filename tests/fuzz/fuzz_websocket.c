@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bytes of a WebSocket's client: the reader never takes more than it was given, keeps its
+ * Bytes of a WebSocket's other side: the reader never takes more than it was given, keeps its
  * limits, lets no text through that is not UTF-8, and comes to the same messages however
- * the bytes are cut.  The first byte of the input says how.
+ * the bytes are cut.  The first byte of the input says how, and its highest bit that they are
+ * a server's.
  */
 #include <assert.h>
 #include <string.h>
@@ -27,14 +28,17 @@ static void mix(struct outcome *o, const void *p, size_t n)
 		o->hash = (o->hash ^ b[i]) * 1099511628211u;
 }
 
-static struct outcome run(struct ws_reader *r, const uint8_t *p, size_t n, size_t piece)
+static struct outcome run(struct ws_reader *r, bool client, const uint8_t *p, size_t n, size_t piece)
 {
 	struct outcome o = { 0 };
 	struct utf8_check text = { .n = 0 };
 	uint64_t message = 0;
 	size_t at = 0, used;
 
-	ws_reader_init(r, TEXT_MAX);
+	if (client)
+		ws_reader_init_client(r, TEXT_MAX);
+	else
+		ws_reader_init(r, TEXT_MAX);
 	while (at < n) {
 		size_t len = n - at < piece ? n - at : piece;
 		int rc = ws_reader_feed(r, p + at, len, &used);
@@ -60,6 +64,7 @@ static struct outcome run(struct ws_reader *r, const uint8_t *p, size_t n, size_
 		}
 		assert(r->opcode == WS_TEXT || r->opcode == WS_BINARY);
 		message = r->first ? r->piece_len : message + r->piece_len;
+		assert(!client || message <= TEXT_MAX);
 		if (r->first)
 			text = (struct utf8_check){ .n = 0 };
 		if (r->opcode == WS_TEXT) {
@@ -80,11 +85,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct ws_reader r;
 	struct outcome whole, cut;
+	size_t piece;
+	bool client;
 
 	if (!size)
 		return 0;
-	whole = run(&r, data + 1, size - 1, size);
-	cut = run(&r, data + 1, size - 1, data[0] ? data[0] : 1);
+	client = data[0] & 0x80;
+	piece = data[0] & 0x7f;
+	whole = run(&r, client, data + 1, size - 1, size);
+	cut = run(&r, client, data + 1, size - 1, piece ? piece : 1);
 	assert(whole.hash == cut.hash && whole.end == cut.end && whole.events == cut.events);
 	return 0;
 }

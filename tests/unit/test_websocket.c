@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WebSocket frames: what comes out of what a client sends, and what is refused. */
+/* WebSocket frames: what comes out of what the other side sends, and what is refused. */
 #include "unit/test.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,6 +19,8 @@ struct outcome {
 	size_t len;
 };
 
+static bool from_server; /* what run() is given */
+
 static void run_in_pieces(const uint8_t *p, size_t n, size_t piece, struct outcome *o)
 {
 	struct ws_reader *r = malloc(sizeof(*r));
@@ -25,7 +28,10 @@ static void run_in_pieces(const uint8_t *p, size_t n, size_t piece, struct outco
 	size_t at = 0, used;
 
 	assert_non_null(r);
-	ws_reader_init(r, TEXT_MAX);
+	if (from_server)
+		ws_reader_init_client(r, TEXT_MAX);
+	else
+		ws_reader_init(r, TEXT_MAX);
 	memset(o, 0, sizeof(*o));
 	while (at < n) {
 		size_t len = n - at < piece ? n - at : piece;
@@ -156,12 +162,13 @@ static void close_frames(void **state)
 	assert_int_equal(ws_close_code(&r), WS_CLOSE_NO_CODE);
 }
 
-static void what_is_refused(void **state)
-{
 #define ROW(code, text) \
 	{ \
 		-(code), text, sizeof(text) - 1 \
 	}
+
+static void what_is_refused(void **state)
+{
 	static const struct {
 		int rc;
 		const char *text;
@@ -254,6 +261,112 @@ static void a_huge_message_comes_in_pieces(void **state)
 	free(r);
 }
 
+/* ---- from a client's side ---- */
+
+static int as_client(void **state)
+{
+	(void)state;
+	from_server = true;
+	return 0;
+}
+
+static int as_server(void **state)
+{
+	(void)state;
+	from_server = false;
+	return 0;
+}
+
+static void what_a_server_sends(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	RUN("\x81\x05Hello\x89\x01p\x02\x03"
+	    "abc\x80\x02"
+	    "de\x82\x00",
+	    &o);
+	assert_string_equal(o.data, "Hello|abcde||");
+	assert_int_equal(o.messages, 3);
+	assert_string_equal(o.control, "p");
+	RUN("\x82\x00\x88\x05\x03\xe8"
+	    "bye",
+	    &o);
+	assert_int_equal(o.control_opcode, WS_CLOSE);
+	assert_int_equal(o.messages, 1);
+}
+
+static void what_a_server_may_not(void **state)
+{
+	static const struct {
+		int rc;
+		const char *text;
+		size_t len;
+	} rows[] = {
+		ROW(1002, "\x81\x85" MASK HELLO),
+		ROW(1002, "\x82\x80" Z),
+		ROW(1002, "\xc2\x00"),
+		ROW(1002, "\x83\x00"),
+		ROW(1002, "\x89\x7e\x00\x7e"),
+		ROW(1002, "\x09\x00"),
+		ROW(1002, "\x80\x00"),
+		ROW(1002, "\x02\x01y\x82\x00"),
+		ROW(1002, "\x82\x7e\x00\x7d"),
+		ROW(1007, "\x81\x01\xff"),
+		ROW(1009, "\x81\x7e\x03\xe9"), /* 1001 bytes, of text */
+		ROW(1009, "\x82\x7e\x03\xe9"), /* or not */
+		ROW(1009, "\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"),
+	};
+	uint8_t bytes[700] = { 0x02, 0x7e, 600 >> 8, 600 & 255 };
+	struct outcome o;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(rows[i].text, rows[i].len, &o);
+		if (o.rc != rows[i].rc)
+			fail_msg("row %zu: %d, not %d", i, o.rc, rows[i].rc);
+	}
+	memcpy(bytes + 604, "\x80\x7e\x01\x91", 4); /* and 401 more */
+	run(bytes, 608, &o);
+	assert_int_equal(o.rc, -WS_CLOSE_TOO_BIG);
+}
+
+/* What a client makes is what a server reads. */
+static void frames_of_a_client(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 125, 126, 999 };
+	struct buf frame = BUF_INIT;
+	uint8_t bytes[1000], mask[] = { 0x37, 0xfa, 0x21, 0x3d };
+	struct outcome o;
+
+	(void)state;
+	assert_int_equal(ws_client_frame(&frame, WS_TEXT, mask, "Hel", 3, "lo", 2), 0);
+	assert_int_equal(buf_len(&frame), 11);
+	assert_memory_equal(buf_data(&frame), "\x81\x85" MASK HELLO, 11);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		buf_reset(&frame);
+		memset(bytes, 'x', sizeof(bytes));
+		assert_int_equal(ws_client_frame(&frame, WS_BINARY, mask, "\1", 1, bytes, sizes[i]),
+				 0);
+		run(buf_data(&frame), buf_len(&frame), &o);
+		assert_int_equal(o.messages, 1);
+		assert_int_equal(o.len, sizes[i] + 2);
+		assert_int_equal(o.data[0], 1);
+		assert_memory_equal(o.data + 1, bytes, sizes[i]);
+	}
+	/* Nothing is there of one that has no room. */
+	buf_fini(&frame);
+	buf_init(&frame, 100);
+	assert_int_equal(ws_client_frame(&frame, WS_BINARY, mask, NULL, 0, bytes, 100), -ENOBUFS);
+	assert_int_equal(ws_client_frame(&frame, WS_BINARY, mask, bytes, 2, bytes, SIZE_MAX),
+			 -ENOBUFS);
+	assert_int_equal(buf_len(&frame), 0);
+	buf_fini(&frame);
+	assert_int_equal(ws_client_frame(&frame, WS_PONG, mask, NULL, 0, NULL, 0), 0);
+	assert_memory_equal(buf_data(&frame), "\x8a\x80" MASK, 6);
+	buf_fini(&frame);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +377,9 @@ int main(void)
 		TEST(what_is_refused),
 		TEST(text_has_a_limit_over_all_fragments),
 		TEST(a_huge_message_comes_in_pieces),
+		cmocka_unit_test_setup_teardown(what_a_server_sends, as_client, as_server),
+		cmocka_unit_test_setup_teardown(what_a_server_may_not, as_client, as_server),
+		TEST(frames_of_a_client),
 	};
 
 	return test_run(tests);
