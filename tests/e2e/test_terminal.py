@@ -1,63 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """msx at a terminal: prompts, keys, window size, and a terminal that is left as it was."""
-import fcntl
 import os
-import pty
-import re
-import select
 import shutil
 import signal
-import struct
 import subprocess
-import termios
 import time
 
 import pytest
 
 from conftest import MSX_ENGINE, TIMEOUT, VM_PROGRAM, wait_for
+from pty_program import PtyProgram
 
 
-class Terminal:
-    """A program on a pseudo terminal."""
+class Terminal(PtyProgram):
+    """msx on a pseudo terminal."""
 
     def __init__(self, box, *args, rows=30, cols=100):
-        self.master, self.slave = pty.openpty()
-        self.resize(rows, cols)
-        self.before = termios.tcgetattr(self.slave)
-        env = dict(box.env, TERM="xterm")
-        self.p = subprocess.Popen([*MSX_ENGINE, *args], stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env,
-                                  start_new_session=True,
-                                  preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-        self.text = ""
-
-    def resize(self, rows, cols):
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
-
-    def send(self, text):
-        os.write(self.master, text.encode())
-
-    def expect(self, pattern, seconds=TIMEOUT):
-        """Reads on until the text since the last match holds the pattern."""
-        end = time.monotonic() + seconds
-        while not (m := re.search(pattern, self.text)):
-            left = end - time.monotonic()
-            assert left > 0, f"no {pattern!r} in {self.text!r}"
-            if select.select([self.master], [], [], min(left, 1))[0]:
-                try:
-                    self.text += os.read(self.master, 65536).decode(errors="replace")
-                except OSError:
-                    raise AssertionError(f"terminal closed without {pattern!r}: {self.text!r}")
-            elif self.p.poll() is not None:
-                raise AssertionError(f"ended with {self.p.returncode} without {pattern!r}: {self.text!r}")
-        self.text = self.text[m.end():]
-        return m
-
-    def finish(self):
-        status = self.p.wait(TIMEOUT)
-        assert termios.tcgetattr(self.slave) == self.before, "the terminal was not put back"
-        os.close(self.master)
-        os.close(self.slave)
-        return status
+        super().__init__([*MSX_ENGINE, *args], dict(box.env, TERM="xterm"), rows, cols)
 
 
 def test_python_prompt(box):
