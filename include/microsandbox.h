@@ -41,25 +41,28 @@
  *
  * Threads
  *   A sandbox may be used by several threads at once: each call has a connection of its own
- *   while it lasts.  Only msb_sandbox_free() must be the last call.  All other objects are
+ *   while it lasts.  Only msb_sandbox_free() must be the last call.  A process is read by one
+ *   thread at a time while any others write.  All other objects are
  *   for one thread at a time, but what is only read (an execution, a list, an error) may
  *   be read by many; and msb_cancel_trigger() may be called by anybody at any time.  The
- *   library has no state of its own besides libcurl's, starts no thread (libcurl starts one
+ *   library has no state of its own besides libcurl's, starts no thread but one for each
+ *   struct msb_process, in which all signals are blocked (and libcurl starts one
  *   to look up a name), and touches no signal.  The environment is read when a sandbox is made or listed:
  *   setenv() at the same time is not safe.
  *
  * Blocking, time limits, and giving up
  *   Calls block.  Time limits are the server's; only if it says nothing for 30 s more does the
- *   library give up by itself (MSB_ERR_TIMEOUT), and if a stream, in which something comes every
- *   15 s, is silent for 60 s.  A struct msb_cancel ends a call early, from
+ *   library give up by itself (MSB_ERR_TIMEOUT), and if a stream or a process, in which something
+ *   comes every 15 or 30 s, is silent for 60 s.  A struct msb_cancel ends a call early, from
  *   another thread or a signal handler: its connection is closed, and the server then kills
  *   what the call had started.  A call is sent once: when a connection breaks, nobody knows
  *   whether it took place, so it is not repeated.
  *
  * Limits
  *   An answer is refused (MSB_ERR_INVALID_RESPONSE) if its head is longer than 64 KiB, its body
- *   longer than `max_answer`, its JSON deeper than 2048, or one event of a stream longer than
- *   64 MiB or `max_answer`.  A file that is received in pieces may have any size.
+ *   longer than `max_answer`, its JSON deeper than 2048, one event of a stream longer than
+ *   64 MiB or `max_answer`, or one message of a process longer than 16 MiB or `max_answer`.
+ *   A file that is received in pieces may have any size.
  */
 
 #include <math.h>
@@ -109,7 +112,8 @@ enum msb_kind {
 	MSB_ERR_NO_MEMORY = 2,
 	/* a call before the sandbox was started, or after it was stopped */
 	MSB_ERR_NOT_STARTED = 3,
-	/* no connection, or it broke; then nobody knows whether the call took place */
+	/* no connection, or it broke; then nobody knows whether the call took place; or the process
+	 * was closed */
 	MSB_ERR_UNREACHABLE = 4,
 	/* no answer within the call's time limit and 30 s */
 	MSB_ERR_TIMEOUT = 5,
@@ -356,8 +360,8 @@ struct msb_exec {
  *        May be NULL.
  *
  * As msb_sandbox_command() otherwise, but there is no limit to the output, and the time limit
- * is no failure: msb_execution_timed_out().  Its input is sent with the call: for a dialogue
- * with a program use the server's websocket (docs/server.md).
+ * is no failure: msb_execution_timed_out().  Its input is sent with the call: a program that is
+ * talked to is an msb_process_start().
  */
 MSB_API int msb_sandbox_exec(struct msb_sandbox *sb, const char *command, double timeout,
 			     const struct msb_exec *exec, struct msb_cancel *cancel,
@@ -433,6 +437,103 @@ MSB_API size_t msb_execution_result_count(const struct msb_execution *x);
 MSB_API const struct msb_result *msb_execution_result(const struct msb_execution *x, size_t i);
 
 MSB_API void msb_execution_free(struct msb_execution *x);
+
+/* ---- programs that are talked to ---- */
+
+struct msb_process;
+
+struct msb_process_config {
+	size_t size;
+	const char *const *args; /* without the program's name */
+	const char *const *envs; /* "KEY=VALUE", besides those of the sandbox */
+	const char *cwd; /* default: the sandbox's */
+	const char *user; /* NAME, UID or UID:GID; default: the image's */
+	const void *input; /* the beginning of its input; the server takes 1 MiB with the start */
+	size_t input_len;
+	int tty; /* 1: on a terminal, where all output is MSB_STDOUT */
+	uint32_t rows, cols; /* of the terminal, 1 to 65535; default 24, 80 */
+};
+
+/*
+ * msb_process_start() - start a program whose input is written while its output is read
+ * @timeout: seconds, or MSB_NO_LIMIT.  At the limit the program and all that it started are
+ *           killed, which is no failure: msb_execution_timed_out() of msb_process_exit()
+ * @config:  may be NULL
+ * @out:     when the program runs; msb_process_free()
+ *
+ * As with msb_sandbox_command(), the program is found in PATH and no shell is involved.  The
+ * process has a connection of its own and does not need @sb any more.
+ *
+ * One thread at a time may read: msb_process_read(), msb_process_wait(), msb_process_exit().
+ * Meanwhile any others may call all the rest but msb_process_free(), which is the last call.  In
+ * one thread alone, write no more than the program takes without being read: when it waits for
+ * somebody to read and the writer for the program, they wait for ever.
+ *
+ * A call that is given up (struct msb_cancel), also one that writes, ends the connection, and the
+ * server kills the program.
+ */
+MSB_API int msb_process_start(struct msb_process **out, struct msb_sandbox *sb, const char *command,
+			      double timeout, const struct msb_process_config *config,
+			      struct msb_cancel *cancel, struct msb_error **err);
+
+/* Inside the sandbox; -1: it is not told. */
+MSB_API int64_t msb_process_pid(const struct msb_process *p);
+
+/*
+ * msb_process_read() - wait for output
+ * @buf:    takes at most @room bytes, as the program wrote them; they may end in the middle of a
+ *          character
+ * @stream: where they were printed; may be NULL
+ * @len:    how many; 0: the program has ended, and msb_process_exit() says how
+ *
+ * Who does not read holds up the program, and nobody else.  A failure is one of the whole
+ * process: the connection is closed, and later calls say the same.  MSB_ERR_UNREACHABLE also after
+ * msb_process_close(); MSB_ERR_TIMEOUT if the server said nothing for 60 s.
+ */
+MSB_API int msb_process_read(struct msb_process *p, void *buf, size_t room, enum msb_stream *stream,
+			     size_t *len, struct msb_cancel *cancel, struct msb_error **err);
+
+/* Waits for the end; output that was not read until then is dropped. Fails as msb_process_read(). */
+MSB_API int msb_process_wait(struct msb_process *p, struct msb_cancel *cancel,
+			     struct msb_error **err);
+
+/* How it ended: exit code, success, signal, reason and duration.  NULL until who reads has seen
+ * the end.  It belongs to the process. */
+MSB_API const struct msb_execution *msb_process_exit(const struct msb_process *p);
+
+/*
+ * Input.  Waits while the program takes none and some hundred KiB are on their way to it.  What
+ * is written to a program that has ended, or to a connection that broke or was closed, is
+ * dropped, which is no failure: who reads is told.
+ */
+MSB_API int msb_process_write(struct msb_process *p, const void *data, size_t len,
+			      struct msb_cancel *cancel, struct msb_error **err);
+
+/* Ends the input. This and the three that follow wait only behind many of their kind, not while
+ * the program takes no input, and drop as msb_process_write() does. */
+MSB_API int msb_process_close_stdin(struct msb_process *p, struct msb_cancel *cancel,
+				    struct msb_error **err);
+
+/* Sets the size of the terminal, 1 to 65535. */
+MSB_API int msb_process_resize(struct msb_process *p, uint32_t rows, uint32_t cols,
+			       struct msb_cancel *cancel, struct msb_error **err);
+
+/*
+ * Sends a signal, "SIGINT" or the like: to the foreground of the terminal, else to the program
+ * and what it started.  A name that is none ends the process: who reads gets MSB_ERR_INVALID.
+ */
+MSB_API int msb_process_signal(struct msb_process *p, const char *name, struct msb_cancel *cancel,
+			       struct msb_error **err);
+/* The same by its number in the sandbox, 1 to 64. */
+MSB_API int msb_process_signal_number(struct msb_process *p, int number, struct msb_cancel *cancel,
+				      struct msb_error **err);
+
+/* Closes the connection, so that the server kills the program if it has not ended; a thread that
+ * reads or writes comes back.  Takes NULL. */
+MSB_API void msb_process_close(struct msb_process *p);
+
+/* The same, and frees the object; it does not wait for the program's end. */
+MSB_API void msb_process_free(struct msb_process *p);
 
 /* ---- what is there, and what it uses ---- */
 

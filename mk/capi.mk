@@ -9,7 +9,8 @@ CAPI_SO := $(O)/lib/$(CAPI_FILE)
 CAPI_A := $(O)/lib/libmicrosandbox.a
 CAPI_MAP := src/capi/libmicrosandbox.map
 # Its floor, and of those beneath it what it uses.
-CAPI_SRC := $(wildcard src/capi/*.c) src/base/buf.c src/codec/base64.c src/codec/sse.c src/codec/utf8.c
+CAPI_SRC := $(wildcard src/capi/*.c) src/base/buf.c \
+	$(addprefix src/codec/,base64.c sha1.c sse.c utf8.c websocket.c ws_answer.c)
 CAPI_OBJ := $(CAPI_SRC:%.c=$(O)/pic/%.o)
 CAPI_LIBS = $(JANSSON_LIBS) $(CURL_LIBS) -pthread
 

@@ -126,6 +126,14 @@ int capi_fail_server(struct msb_error **err, int kind, const char *message, int 
 	return kind;
 }
 
+int capi_fail_again(struct msb_error **err, const struct msb_error *e)
+{
+	if (e == &error_no_memory)
+		return capi_no_memory(err);
+	return capi_fail_server(err, e->kind, e->message, e->code, e->http_status,
+				json_incref(e->data));
+}
+
 int msb_error_kind(const struct msb_error *e)
 {
 	return e ? e->kind : MSB_OK;

@@ -23,7 +23,6 @@
  *
  * Limits: the head of an answer, trailers included; the body.
  */
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "capi/curl.h"
 #include "capi/internal.h"
 
 #define HTTP_IDLE_MAX 8
@@ -72,15 +72,15 @@ static void http_init_curl(void)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/* ---- callbacks of libcurl ---- */
-
-static double http_now(void)
+double capi_now(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
+
+/* ---- callbacks of libcurl ---- */
 
 /* Is the answer of the type that was asked for? Its parameters do not matter. */
 static bool http_type_fits(struct http_job *j)
@@ -100,7 +100,7 @@ static size_t http_on_head(char *p, size_t size, size_t n, void *user)
 	long status = 0;
 
 	(void)size;
-	j->heard = http_now();
+	j->heard = capi_now();
 	j->head += n;
 	if (j->head > CAPI_HEAD_MAX) {
 		j->kind = capi_fail(&j->why, MSB_ERR_INVALID_RESPONSE,
@@ -127,11 +127,11 @@ static size_t http_on_body(char *p, size_t size, size_t n, void *user)
 	size_t limit = j->client->max_answer;
 
 	(void)size;
-	j->heard = http_now();
+	j->heard = capi_now();
 	curl_easy_getinfo(j->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (j->x->take && status == 200) {
 		j->kind = j->x->take(j->x->take_context, p, n, &j->why);
-		j->heard = http_now(); /* the time that a caller takes is no silence */
+		j->heard = capi_now(); /* the time that a caller takes is no silence */
 		return j->kind ? 0 : n;
 	}
 	if (j->x->take && limit > CAPI_HEAD_MAX)
@@ -150,7 +150,7 @@ static size_t http_on_read(char *p, size_t size, size_t n, void *user)
 	size_t room = size * n, left;
 	ptrdiff_t got;
 
-	j->heard = http_now(); /* the server takes what we send: it is there */
+	j->heard = capi_now(); /* the server takes what we send: it is there */
 	if (!j->x->source) {
 		left = j->x->body_len - j->sent;
 		room = room < left ? room : left;
@@ -317,6 +317,11 @@ size_t capi_client_max_answer(const struct capi_client *c)
 	return c->max_answer;
 }
 
+const struct capi_endpoint *capi_client_endpoint(const struct capi_client *c)
+{
+	return &c->at;
+}
+
 /* ---- one exchange ---- */
 
 static struct curl_slist *http_add(struct curl_slist *list, const char *name, const char *value)
@@ -372,22 +377,35 @@ static bool http_prepare_body(CURL *h, const struct capi_exchange *x)
 	return !bad;
 }
 
-static bool http_prepare(struct http_job *j, const char *url, struct curl_slist *headers)
+bool capi_curl_prepare(CURL *h, const struct capi_client *c, const char *url, char *text)
 {
-	const struct capi_endpoint *at = &j->client->at;
-	CURL *h = j->easy;
+	const struct capi_endpoint *at = &c->at;
 	CURLcode bad = CURLE_OK;
 
 	bad |= curl_easy_setopt(h, CURLOPT_URL, url);
-	bad |= curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
-	bad |= curl_easy_setopt(h, CURLOPT_USERAGENT, "microsandbox-c/1");
-	bad |= curl_easy_setopt(h, CURLOPT_ERRORBUFFER, j->text);
+	bad |= curl_easy_setopt(h, CURLOPT_ERRORBUFFER, text);
 	bad |= curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
 	bad |= curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	bad |= curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
 	/* The server is on this machine or in one's own network. */
 	bad |= curl_easy_setopt(h, CURLOPT_PROXY, "");
 	bad |= curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
+	if (at->unix_path)
+		bad |= curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, at->unix_path);
+	if (at->ca_file)
+		bad |= curl_easy_setopt(h, CURLOPT_CAINFO, at->ca_file);
+	if (at->ca_dir)
+		bad |= curl_easy_setopt(h, CURLOPT_CAPATH, at->ca_dir);
+	return !bad;
+}
+
+static bool http_prepare(struct http_job *j, const char *url, struct curl_slist *headers)
+{
+	CURL *h = j->easy;
+	CURLcode bad = CURLE_OK;
+
+	bad |= curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+	bad |= curl_easy_setopt(h, CURLOPT_USERAGENT, CAPI_USER_AGENT);
 	bad |= curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, http_on_head);
 	bad |= curl_easy_setopt(h, CURLOPT_HEADERDATA, j);
 	bad |= curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, http_on_body);
@@ -398,13 +416,7 @@ static bool http_prepare(struct http_job *j, const char *url, struct curl_slist 
 	bad |= curl_easy_setopt(h, CURLOPT_SEEKDATA, j);
 	bad |= curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, http_on_socket);
 	bad |= curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, j);
-	if (at->unix_path)
-		bad |= curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, at->unix_path);
-	if (at->ca_file)
-		bad |= curl_easy_setopt(h, CURLOPT_CAINFO, at->ca_file);
-	if (at->ca_dir)
-		bad |= curl_easy_setopt(h, CURLOPT_CAPATH, at->ca_dir);
-	return !bad && http_prepare_body(h, j->x);
+	return !bad && capi_curl_prepare(h, j->client, url, j->text) && http_prepare_body(h, j->x);
 }
 
 /* Return: 0 (libcurl is done), MSB_ERR_CANCELLED, MSB_ERR_TIMEOUT or MSB_ERR_NO_MEMORY. */
@@ -414,7 +426,7 @@ static int http_wait(struct http_job *j, CURLM *multi)
 	double silence = j->x->silence > 0 ? j->x->silence : HUGE_VAL, end, left;
 	int running = 1;
 
-	j->heard = http_now();
+	j->heard = capi_now();
 	end = j->heard + j->x->limit;
 	extra.fd = capi_cancel_fd(j->x->cancel);
 	for (;;) {
@@ -426,7 +438,7 @@ static int http_wait(struct http_job *j, CURLM *multi)
 		if (!running)
 			return 0;
 		left = j->heard + silence < end ? j->heard + silence : end;
-		left = (left - http_now()) * 1000;
+		left = (left - capi_now()) * 1000;
 		if (left <= 0)
 			return MSB_ERR_TIMEOUT;
 		left = left < HTTP_POLL_MAX_MS ? left + 1 : HTTP_POLL_MAX_MS;
@@ -508,7 +520,7 @@ static int http_outcome(struct http_job *j, int ended, CURLcode rc, struct msb_e
 	}
 	if (ended == MSB_ERR_CANCELLED)
 		return capi_fail(err, ended, "%s was cancelled", j->x->what);
-	if (ended == MSB_ERR_TIMEOUT && j->x->silence > 0 && http_now() - j->heard >= j->x->silence)
+	if (ended == MSB_ERR_TIMEOUT && j->x->silence > 0 && capi_now() - j->heard >= j->x->silence)
 		return capi_fail(err, ended, "the server at %s said nothing for %g seconds", url,
 				 j->x->silence);
 	if (ended == MSB_ERR_TIMEOUT)

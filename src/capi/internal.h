@@ -18,13 +18,15 @@
  *   json.c       members of answers, checked
  *   sandbox.c    life of a sandbox; execution.c: what code and programs gave
  *   info.c       lists, metrics, logs; files.c; stream.c: server-sent events
+ *   link.c       a WebSocket's connection; process.c: a program on it
  *
  * Trust boundary: the server's answers.  All of it is bounded and checked; what has the wrong
  * type is MSB_ERR_INVALID_RESPONSE.
  *
  * Threads: a client (one server) is shared by the threads that use a sandbox.  It lends each
  * exchange a slot, which is a libcurl handle with its connection; the list of idle slots is
- * under a lock, a slot that is lent is its exchange's alone.
+ * under a lock, a slot that is lent is its exchange's alone.  A process has a connection and a
+ * thread of its own (process.c) and does not need its sandbox any more.
  *
  * Failure: a function returns 0 or a value of enum msb_kind, and has then set *err if err is not NULL.
  */
@@ -33,11 +35,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "microsandbox.h"
 
+#define CAPI_USER_AGENT "microsandbox-c/1"
 #define CAPI_GRACE 30.0 /* seconds that an answer may take beyond the call's own limit */
 /* A stream has a comment every 15 s: a server that is silent for longer is gone. */
 #define CAPI_SILENCE_LIMIT 60.0
@@ -67,6 +71,8 @@ struct msb_error {
 int capi_fail(struct msb_error **err, int kind, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 int capi_no_memory(struct msb_error **err);
+/* Another of the same. Return: its kind. */
+int capi_fail_again(struct msb_error **err, const struct msb_error *e);
 
 /* What the server says; takes over @data (may be NULL). Return: @kind. */
 int capi_fail_server(struct msb_error **err, int kind, const char *message, int code, int status,
@@ -145,6 +151,10 @@ void capi_client_close_idle(struct capi_client *c);
 const char *capi_client_url(const struct capi_client *c);
 const char *capi_client_namespace(const struct capi_client *c);
 size_t capi_client_max_answer(const struct capi_client *c);
+const struct capi_endpoint *capi_client_endpoint(const struct capi_client *c);
+
+/* Seconds of a clock that nobody sets. */
+double capi_now(void);
 
 /* Return: 0 whatever the status is, or what went wrong with the connection. */
 int capi_exchange(struct capi_client *c, struct capi_exchange *x, struct msb_error **err);
@@ -200,6 +210,43 @@ int capi_sandbox_params(const struct msb_sandbox *sb, json_t **out, struct msb_e
 char *capi_sandbox_path(const struct msb_sandbox *sb, const char *what);
 /* Appends "&key=value", encoded; frees @path and returns NULL if it fails. A NULL @value: nothing. */
 char *capi_path_add(char *path, const char *key, const char *value);
+
+/* ---- link.c: a WebSocket's connection ---- */
+
+struct capi_link;
+
+/*
+ * Connects and shakes hands. @path: percent-encoded; @what: told to people; @rest: takes what came
+ * after the answer, in any case the caller's. A server that refuses is its own error.
+ */
+int capi_link_open(struct capi_link **out, struct capi_client *c, const char *path,
+		   const char *what, const struct msb_cancel *cancel, struct buf *rest,
+		   struct msb_error **err);
+void capi_link_free(struct capi_link *l);
+
+/*
+ * One of them at a time, under a lock of the caller's. They do not wait. A send that gave -EAGAIN
+ * is repeated with the same bytes at the same place (TLS has begun with them).
+ * Return: bytes, of recv 0 at the end; -EAGAIN; -EIO: capi_link_broke().
+ */
+ssize_t capi_link_send(struct capi_link *l, const void *p, size_t n);
+ssize_t capi_link_recv(struct capi_link *l, void *to, size_t room);
+int capi_link_broke(const struct capi_link *l, struct msb_error **err);
+
+/* These need no lock. @events: of poll(); @until: of capi_now().  Return: 0 (or it was shut),
+ * MSB_ERR_CANCELLED or MSB_ERR_TIMEOUT. */
+int capi_link_wait(struct capi_link *l, short events, double until, const struct msb_cancel *cancel);
+int capi_link_fd(const struct capi_link *l);
+const char *capi_link_url(const struct capi_link *l);
+/* Both directions end; who waits is woken. */
+void capi_link_shut(struct capi_link *l);
+
+/* ---- stream.c ---- */
+
+/* What the server says in place of an end: {"code": …, "message": …}. Return: its kind, never 0. */
+int capi_said_error(const json_t *o, struct msb_error **err);
+/* What runs, and with which standard input; of @exec only that is looked at. */
+int capi_set_program(json_t *o, const struct msb_exec *exec, struct msb_error **err);
 
 /* ---- execution.c ---- */
 

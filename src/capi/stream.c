@@ -143,18 +143,18 @@ static int stream_started(struct stream *s, const json_t *o)
 	return rc;
 }
 
-static int stream_error(struct stream *s, const json_t *o)
+int capi_said_error(const json_t *o, struct msb_error **err)
 {
 	const char *message;
 	int64_t code = 0;
-	int rc = capi_get_text(o, "message", &message, &s->why);
+	int rc = capi_get_text(o, "message", &message, err);
 
-	rc = rc ? rc : capi_opt_integer(o, "code", &code, &s->why);
+	rc = rc ? rc : capi_opt_integer(o, "code", &code, err);
 	if (rc)
 		return rc;
 	if (code < INT32_MIN || code > INT32_MAX)
-		return capi_bad_member("code", &s->why);
-	return capi_fail_server(&s->why, capi_kind_of_code(code), message, (int)code, 200,
+		return capi_bad_member("code", err);
+	return capi_fail_server(err, capi_kind_of_code(code), message, (int)code, 200,
 				json_incref(json_object_get(o, "data")));
 }
 
@@ -176,7 +176,7 @@ static int stream_on_event(void *context, const char *name, const uint8_t *data,
 	else if (!strcmp(name, "started"))
 		s->kind = stream_started(s, o);
 	else if (!strcmp(name, "error"))
-		s->kind = stream_error(s, o);
+		s->kind = capi_said_error(o, &s->why);
 	else if (!strcmp(name, s->end))
 		s->last = json_incref(o);
 	/* What a newer server adds is passed over. */
@@ -269,8 +269,7 @@ static int stream_set_input(json_t *o, const char *p, size_t n, struct msb_error
 	return coded ? capi_set_text(o, "stdin_base64", coded, err) : capi_no_memory(err);
 }
 
-/* What runs, and with which standard input. */
-static int stream_exec_body(json_t *o, const struct msb_exec *exec, struct msb_error **err)
+int capi_set_program(json_t *o, const struct msb_exec *exec, struct msb_error **err)
 {
 	static const char *const none[] = { NULL };
 	int rc = capi_set_texts(o, "args", exec->args ? exec->args : none, err);
@@ -309,7 +308,7 @@ int msb_sandbox_exec(struct msb_sandbox *sb, const char *command, double timeout
 		s.lines.done = json_array();
 		rc = s.lines.done ? 0 : capi_no_memory(err);
 	}
-	rc = rc ? rc : stream_exec_body(body, &exec, err);
+	rc = rc ? rc : capi_set_program(body, &exec, err);
 	if (!rc && !isinf(timeout))
 		rc = capi_set_seconds(body, "timeout", timeout, err);
 	if (rc) {

@@ -329,6 +329,13 @@ class Stream:
         if opcode == CLOSE:
             await self.peer.count(self.peer.stopped, "closed " + self.sandbox, 1)
 
+    async def ws_beat(self, request):
+        await self.send(self.begun)
+        opcode, _ = await self.receive()
+        await self.peer.count(self.peer.stopped, "beat " + self.sandbox, 1)
+        await self.send(self.out(f"{opcode}\n") + self.end)
+        await self.reader.read()
+
     async def ws_never(self, request):
         await self.send(self.begun + self.out("hello\n"))
         try:

@@ -4,8 +4,11 @@
 The path of a file, or the command, names what is answered.
 """
 import asyncio
+import base64
+import hashlib
 import json
 import re
+import struct
 import threading
 import urllib.parse
 
@@ -60,6 +63,7 @@ class Peer:
         self.sent = 0  # of endless answers
         self.gone = threading.Event()  # a client went away during one
         self.waiting = threading.Event()  # a call that is never answered has come
+        self.released = threading.Event()  # whoever reads nothing may do so again
         self.loop = asyncio.new_event_loop()
         ready = threading.Event()
         self.thread = threading.Thread(target=self.main, args=(ready,))
@@ -82,6 +86,7 @@ class Peer:
         self.loop.close()
 
     def close(self):
+        self.released.set()
         self.loop.call_soon_threadsafe(self.ended.set)
         self.thread.join()
 
@@ -142,10 +147,13 @@ class Peer:
 
     async def answer(self, method, path, query, body, reader, writer):
         """Return: may the connection be used again?"""
+        path = path.removeprefix("/prefix")
         if path == "/api/v1/rpc":
             return await self.rpc(json.loads(body), reader, writer)
         name = re.fullmatch("/api/v1/sandboxes/([^/]+)/(files|exec|repl)", path)
         assert name, path
+        if method == "GET" and name[2] == "exec":
+            return await self.socket(urllib.parse.unquote(name[1]), self.requests[-1][3], reader, writer)
         if name[2] == "files":
             return await getattr(self, method.lower())(query, body, reader, writer)
         return await self.stream(json.loads(body), reader, writer)
@@ -276,3 +284,112 @@ class Peer:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
+
+    # ---- WebSockets: the name of the sandbox says how the handshake is answered, the command what follows ----
+
+    @staticmethod
+    def frame(opcode, payload=b""):
+        n = len(payload)
+        size = bytes([n]) if n < 126 else struct.pack("!BH", 126, n) if n < 65536 else struct.pack("!BQ", 127, n)
+        return bytes([0x80 | opcode]) + size + payload
+
+    def said(self, kind, **members):
+        return self.frame(1, json.dumps({"type": kind, **members}).encode())
+
+    async def receive(self, reader):
+        """Return: opcode and payload of a frame, which is masked and whole."""
+        first, n = await reader.readexactly(2)
+        assert first & 0x80 and n & 0x80
+        n &= 0x7F
+        if n > 125:
+            n = int.from_bytes(await reader.readexactly(2 if n == 126 else 8), "big")
+        mask = await reader.readexactly(4)
+        data = await reader.readexactly(n)
+        return first & 15, bytes(b ^ mask[i % 4] for i, b in enumerate(data))
+
+    async def socket(self, sandbox, headers, reader, writer):
+        if sandbox == "endless head":
+            return await self.endless(writer, b"HTTP/1.1 101 x\r\n", b"X: " + b"y" * 1000 + b"\r\n")
+        if sandbox == "endless header":
+            return await self.endless(writer, b"HTTP/1.1 101 x\r\nX: ", b"y" * CHUNK)
+        if sandbox == "endless interim":
+            return await self.endless(writer, b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        if sandbox == "endless body":
+            return await self.endless(writer, b"HTTP/1.1 500 x\r\n\r\n", b"y" * CHUNK)
+        if sandbox == "silent":
+            return await self.never(reader)
+        if sandbox == "gone":
+            return False
+        if sandbox == "chunks":
+            body = json.dumps({"error": "too many", "code": 5003}).encode()
+            writer.write(b"HTTP/1.1 429 x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for byte in body:
+                writer.write(b"1\r\n%c\r\n" % byte)
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+            return True
+        key = headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                     b"Sec-WebSocket-Accept: %s\r\n\r\n" % accept.encode())
+        await self.process(json.loads((await self.receive(reader))[1]), reader, writer)
+        return False
+
+    async def process(self, q, reader, writer):
+        what = q["command"]
+        begun, end = self.said("started", pid=7), self.said("exit", **EXIT)
+        out = b"\1" + b"out"
+        if what == "never":
+            writer.write(begun)
+            await self.never(reader)
+        elif what == "silent":
+            await self.never(reader)
+        elif what == "endless":
+            await self.endless(writer, begun, self.frame(2, b"\1" + b"y" * CHUNK))
+        elif what == "deaf":
+            writer.write(begun + self.frame(2, out))
+            self.waiting.set()
+            while not self.released.is_set():
+                await asyncio.sleep(0.01)
+            await self.hear(q, reader, writer)
+        elif what == "echo":
+            writer.write(begun + self.frame(2, b"\1" + json.dumps(q).encode() + b"\n"))
+            await self.hear(q, reader, writer)
+        else:
+            writer.write({
+                "plain": begun + self.frame(2, out) + self.frame(2, b"\2err") + end,
+                "output first": self.frame(2, out) + begun + end,
+                "exit first": end,
+                "long output": begun + b"\x82\x7f" + struct.pack("!Q", (1 << 20) + 1) + b"\1",
+                "long text": begun + b"\x81\x7f" + struct.pack("!Q", (1 << 20) + 1) + b"{",
+                "deep": begun + self.frame(1, b"[" * 100000),
+                "wrong pid": self.said("started", pid="x"),
+                "huge exit code": begun + self.said("exit", exit_code=1 << 40, success=False, reason="exited"),
+                "wrong error": begun + self.said("error", code=-32003),
+                "huge code": begun + self.said("error", code=1 << 40, message="m"),
+                "bad close": begun + self.frame(8, b"\x03"),
+                "no reason": begun + self.frame(8),
+            }[what])
+            await writer.drain()
+            await reader.read()
+
+    async def hear(self, q, reader, writer):
+        """Says on standard error what is said here, until the input ends."""
+        size = 0
+        try:
+            while True:
+                opcode, payload = await self.receive(reader)
+                if opcode == 2:
+                    assert payload[0] == 0
+                    size += len(payload) - 1
+                elif opcode == 1:
+                    o = json.loads(payload)
+                    if o["type"] == "eof":
+                        break
+                    writer.write(self.frame(2, b"\2" + json.dumps(o, sort_keys=True).encode() + b"\n"))
+        except asyncio.IncompleteReadError:
+            self.gone.set()
+            raise
+        writer.write(self.frame(2, b"\1%d bytes\n" % size) + self.said("exit", **EXIT))
+        await writer.drain()
+        await reader.read()

@@ -13,6 +13,7 @@ import pytest
 
 from clib_peer import ENDLESS, Peer, pattern
 from conftest import BUILD, ROOT, TIMEOUT
+from pty_program import PtyProgram
 from server_client import Server
 
 HEADER = ROOT / "include/microsandbox.h"
@@ -241,6 +242,178 @@ def test_stream_without_an_end_is_given_up(lib, peer):
     assert exec_(lib, "plain")["exit_code"] == 3
 
 
+# ---- programs that are talked to ------------------------------------------------------------------
+
+
+def start(lib, command, **more):
+    return lib.ask("open", box="a", stream="p", how="process", command=command, **more)
+
+
+def finish(lib, **more):
+    return lib.ask("finish", stream="p", **more)
+
+
+def test_process(lib):
+    for room in ({}, {"room": 1}):
+        assert start(lib, "plain") == {"pid": 7}
+        o = finish(lib, **room)
+        assert (o["stdout"], o["stderr"], o["exit_code"], o["success"], o["timed"]) == ("out", "err", 3, False, True)
+        assert finish(lib)["stdout"] == ""  # it has ended, and says so again
+
+
+def test_waiting_for_a_process_drops_its_output(lib):
+    start(lib, "plain")
+    o = lib.ask("wait_process", stream="p")
+    assert (o["stdout"], o["stderr"], o["exit_code"]) == ("", "", 3)
+
+
+def test_what_a_process_sends(lib, peer):
+    start(lib, "echo", args=["-c", "x"], env={"A": "1=2"}, cwd="/w", user="u:g", stdin="h\0\xe9", timeout=1.5, tty=True,
+          rows=3, cols=4)
+    sent = json.loads(lib.ask("until", stream="p", text="\n")["stdout"])
+    assert sent == {"command": "echo", "args": ["-c", "x"], "env": {"A": "1=2"}, "cwd": "/w", "user": "u:g",
+                    "stdin_base64": "aADDqQ==", "timeout": 1.5, "tty": True, "rows": 3, "cols": 4}
+    method, path, query, headers, _ = peer.requests[-1]
+    assert (method, path, query) == ("GET", "/api/v1/sandboxes/a%20b/exec", {"namespace": "n&"})
+    assert (headers["authorization"], headers["host"]) == ("Bearer msb_k", peer.url[7:])
+    assert (headers["upgrade"], headers["connection"], headers["sec-websocket-version"]) == ("websocket", "Upgrade", "13")
+    start(lib, "echo")
+    sent = json.loads(lib.ask("until", stream="p", text="\n")["stdout"])
+    assert sent == {"command": "echo", "args": []}
+
+
+def test_an_address_with_a_path(lib, peer):
+    lib.ask("create", box="a", language="python", options={"server_url": peer.url + "/prefix/", "name": "a", "api_key": ""})
+    start(lib, "plain")
+    method, path, query, headers, _ = peer.requests[-1]
+    assert (method, path, query) == ("GET", "/prefix/api/v1/sandboxes/a/exec", {})
+    assert "authorization" not in headers
+
+
+def test_a_large_beginning_of_the_input(lib):
+    start(lib, "echo", stdin="x" * 700000)
+    assert len(json.loads(lib.ask("until", stream="p", text="\n")["stdout"])["stdin"]) == 700000
+
+
+@pytest.mark.parametrize("what", ["output first", "exit first"])
+def test_a_process_that_does_not_say_when_it_begins(lib, what):
+    assert start(lib, what) == {"pid": 7 if what == "exit" else None}
+    o = finish(lib)
+    assert (o["stdout"], o["exit_code"]) == ("out" if what == "output first" else "", 3)
+
+
+@pytest.mark.parametrize("what", ["long output", "long text", "deep", "huge exit code", "wrong error", "huge code",
+                                  "bad close"])
+def test_process_that_is_none(lib, what):
+    start(lib, what)
+    for _ in range(2):  # it stays so
+        lib.fails("invalid_response", "finish", stream="p")
+    assert start(lib, "plain") == {"pid": 7}
+
+
+def test_process_that_does_not_start(lib):
+    lib.fails("invalid_response", "open", box="a", stream="p", how="process", command="wrong pid")
+    start(lib, "no reason")
+    assert "without a reason" in lib.fails("unreachable", "finish", stream="p")["message"]
+
+
+@pytest.mark.parametrize("how", ["endless head", "endless header", "endless interim", "endless body"])
+def test_endless_handshakes_are_ended(lib, peer, how):
+    lib.ask("create", box="h", language="python", options={"server_url": peer.url, "name": how})
+    lib.fails("invalid_response", "open", box="h", stream="p", how="process", command="plain")
+    assert peer.gone.wait(TIMEOUT) and peer.sent < ENDLESS
+
+
+def test_handshakes_that_fail(lib, peer):
+    lib.ask("create", box="h", language="python", options={"server_url": peer.url, "name": "gone"})
+    lib.fails("unreachable", "open", box="h", stream="p", how="process", command="plain")
+    lib.ask("create", box="h", language="python", options={"server_url": peer.url, "name": "chunks"})
+    e = lib.fails("limit", "open", box="h", stream="p", how="process", command="plain")
+    assert (e["message"], e["code"], e["http_status"]) == ("too many", 5003, 429)
+
+
+def cancel(lib, n):
+    lib.ask("cancel", target=n)
+    assert lib.wait(n)[0] == "cancelled"
+
+
+@pytest.mark.parametrize("box, command", [("silent", "plain"), ("a b", "silent")])
+def test_a_start_is_given_up(lib, peer, box, command):
+    lib.ask("create", box="h", language="python", options={"server_url": peer.url, "name": box})
+    n = lib.send("open", box="h", stream="p", how="process", command=command)
+    assert peer.waiting.wait(TIMEOUT)
+    cancel(lib, n)
+    assert peer.gone.wait(TIMEOUT)
+
+
+@pytest.mark.parametrize("command", ["never", "endless"])
+@pytest.mark.parametrize("op", [{"op": "until", "text": "nobody says this"}, {"op": "wait_process"}])
+def test_reading_a_process_is_given_up(lib, peer, op, command):
+    start(lib, command)
+    cancel(lib, lib.send(stream="p", **op))
+    assert peer.gone.wait(TIMEOUT)
+    lib.fails("cancelled", "finish", stream="p")
+
+
+def test_a_process_that_nobody_reads_is_closed(lib, peer):
+    """Its server only writes, until nothing more is taken: it learns of it all the same."""
+    start(lib, "endless")
+    assert lib.ask("close", stream="p") is None
+    assert peer.gone.wait(TIMEOUT) and peer.sent < ENDLESS
+
+
+def test_writing_to_a_process_is_given_up(lib, peer):
+    """And meanwhile nobody else waits for the program."""
+    start(lib, "deaf")
+    n = lib.send("input", stream="p", text="x" * (32 << 20))
+    assert lib.ask("until", stream="p", text="out")["stdout"] == "out"
+    assert lib.ask("resize", stream="p", rows=1, cols=2) is None
+    assert lib.ask("signal", stream="p", signal="SIGINT") is None
+    cancel(lib, n)
+    lib.fails("cancelled", "finish", stream="p")
+    peer.released.set()
+    assert peer.gone.wait(TIMEOUT)
+
+
+def test_writers_wait_for_the_program(lib, peer):
+    start(lib, "deaf")
+    sizes = [8 << 20, 5 << 20, 3 << 20]
+    inputs = [lib.send("input", stream="p", text="x" * size) for size in sizes]
+    assert lib.ask("resize", stream="p", rows=1, cols=2) is None
+    reading = lib.send("until", stream="p", text="bytes\n")
+    peer.released.set()
+    for n in inputs:
+        assert lib.wait(n) is None
+    assert lib.ask("close_input", stream="p") is None
+    o = lib.wait(reading)
+    assert (o["stdout"], json.loads(o["stderr"])["type"]) == (f"out{sum(sizes)} bytes\n", "resize")
+    assert finish(lib)["exit_code"] == 3
+
+
+def test_a_process_is_closed_while_it_is_read_and_written(lib, peer):
+    start(lib, "deaf")
+    writing = lib.send("input", stream="p", text="x" * (32 << 20))
+    reading = lib.send("until", stream="p", text="nobody says this")
+    assert lib.ask("close", stream="p") is None
+    assert lib.wait(writing) is None  # dropped
+    assert lib.wait(reading) == ("unreachable", {"kind": "unreachable", "message": "the process was closed"})
+    assert lib.ask("signal", stream="p", signal=9) is None
+    lib.fails("unreachable", "finish", stream="p")
+    peer.released.set()
+    assert peer.gone.wait(TIMEOUT)
+
+
+def test_what_a_process_is_not_sent(lib):
+    start(lib, "echo")
+    for op, members in (("resize", {"rows": 0, "cols": 1}), ("resize", {"rows": 1, "cols": 65536}),
+                        ("signal", {"signal": 0}), ("signal", {"signal": 65}), ("signal", {"signal": "X" * 5000})):
+        lib.fails("bad_argument", op, stream="p", **members)
+    assert lib.ask("close_input", stream="p") is None
+    assert finish(lib)["stderr"] == ""
+    for members in ({"rows": 65536}, {"cols": 65536}, {"timeout": 0}):
+        lib.fails("bad_argument", "open", box="a", stream="p", how="process", command="x", **members)
+
+
 # ---- files --------------------------------------------------------------------------------------
 
 
@@ -424,20 +597,42 @@ EXPECTED = {
     "command": "^Linux 6[.].*\nexit code 3: no\nout of time after: started\n$",
     "metrics": "^sandbox-[0-9a-f]{8}: .*, running since 20.*\n(CPU: .* %\n)?memory: [0-9]+ MiB\ndisk: [0-9]+ bytes\n$",
     "files": "^Hello from outside\n20971520 bytes there and back\n0600 +19 hello\n0644 +20971520 large\nENOENT: .*\n$",
+    "dialogue": "^6 [*] 7 = 42\n2 [*][*] 64 = 18446744073709551616\nexit code 0\n$",
     "streaming": "^hello one\nhello two\nhello three\nexit code 0 after [0-9]+ ms\n0\n1\n2\n$",
 }
 
 
 def test_every_example_is_tried():
-    assert {p.stem for p in (ROOT / "sdk/c/examples").glob("*.c")} == set(EXPECTED)
+    assert {p.stem for p in (ROOT / "sdk/c/examples").glob("*.c")} == {*EXPECTED, "terminal"}
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=needs_streams if name in ("files", "streaming") else ()) for name in sorted(EXPECTED)])
+    pytest.param(name, marks=needs_streams if name in ("dialogue", "files", "streaming") else ())
+    for name in sorted(EXPECTED)])
 def test_example(installed, server, tmp_path, name):
     compile_example(installed, name, tmp_path / name)
     env = dict(ENV, MSB_SERVER_URL=server.url, LD_LIBRARY_PATH=str(installed / "lib"))
     assert re.search(EXPECTED[name], run(tmp_path / name, env=env), re.S)
+
+
+@needs_streams
+def test_example_on_a_terminal(installed, server, tmp_path):
+    compile_example(installed, "terminal", tmp_path / "terminal")
+    env = dict(ENV, MSB_SERVER_URL=server.url, LD_LIBRARY_PATH=str(installed / "lib"))
+    t = PtyProgram([tmp_path / "terminal"], env, rows=31, cols=99)
+    t.expect("# ")
+    t.send("stty size\r")
+    t.expect("31 99\r\n")
+    t.resize(40, 120)
+    t.send("while [ \"$(stty size)\" != '40 120' ]; do sleep 0.1; done; echo cha''nged\r")
+    t.expect("changed\r\n")
+    t.send("sleep 1000\r")
+    t.expect("sleep 1000\r\n")
+    t.send("\x03")
+    t.expect("# ")
+    t.send("exit 3\r")
+    t.expect("exit code 3\r\n")
+    assert t.finish() == 0
 
 
 def test_static_library(installed, server, tmp_path):
@@ -504,6 +699,22 @@ def test_life_of_a_real_sandbox(box):
     box.ask("run", box="a", code="x = 1")
     assert box.ask("restart", box="a")["is_ready"] is True
     assert box.ask("run", box="a", code="x")["status"] == "error"
+
+
+@needs_streams
+def test_a_process_of_a_real_sandbox(box):
+    start(box, "cat", timeout=60)
+    assert box.ask("input", stream="p", text="h\xe9\n") is None
+    assert box.ask("until", stream="p", text="\n")["stdout"] == "h\xe9\n"
+    writing = box.send("input", stream="p", text="x" * (3 << 20) + "\n")
+    assert len(box.ask("until", stream="p", text="\n")["stdout"]) == (3 << 20) + 1
+    assert box.wait(writing) is None
+    assert box.ask("close_input", stream="p") is None
+    o = finish(box)
+    assert (o["stdout"], o["exit_code"], o["reason"]) == ("", 0, "exited")
+    box.fails("not_run", "open", box="a", stream="p", how="process", command="/nonexistent")
+    start(box, "sleep", args=["60"], timeout=0.5)
+    assert finish(box)["timed_out"] is True
 
 
 @needs_streams

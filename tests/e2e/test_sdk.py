@@ -49,10 +49,11 @@ def test_shared_cases(suite):
 
 
 @pytest.mark.skipif("c" not in LANGUAGES, reason="not asked for")
-def test_shared_cases_of_a_misbehaving_server_under_the_sanitizers():
+@pytest.mark.parametrize("suite", ["peer", "peer-sockets"])
+def test_shared_cases_of_a_misbehaving_server_under_the_sanitizers(suite):
     san = os.path.relpath(BUILD, ROOT) + "/sdk/c/san/driver"
     run("make", "--no-print-directory", "-C", ROOT, f"O={os.path.relpath(BUILD, ROOT)}", san)
-    out = run(sys.executable, CASES / "run.py", "--quick", "--sdk", "c", "--c-driver", ROOT / san, CASES / "peer.json")
+    out = run(sys.executable, CASES / "run.py", "--quick", "--sdk", "c", "--c-driver", ROOT / san, CASES / f"{suite}.json")
     assert " passed, 0 failed" in out
 
 

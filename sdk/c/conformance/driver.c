@@ -486,7 +486,9 @@ static void *driver_serve(void *argument)
 		   !strcmp(op, "logs")) {
 		rc = driver_life(r, op, &ok, &e);
 	} else {
-		rc = driver_on_stream(r, op, &ok, &e);
+		rc = driver_on_process(r, op, &ok, &e);
+		if (rc == DRIVER_OTHER)
+			rc = driver_on_stream(r, op, &ok, &e);
 		if (rc == DRIVER_OTHER)
 			rc = driver_on_file(r, op, &ok, &e);
 	}
@@ -560,6 +562,7 @@ int main(void)
 		free(r);
 	}
 	driver_end_streams();
+	driver_end_processes();
 	while (boxes) {
 		struct box *b = boxes;
 

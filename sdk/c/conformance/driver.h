@@ -3,7 +3,7 @@
 #define MSB_SDK_C_DRIVER_H
 
 /* What the parts of the driver share: driver.c has requests and calls, driver_files.c files,
- * driver_streams.c output as it comes. */
+ * driver_streams.c output as it comes, driver_process.c programs that are talked to. */
 
 #include <jansson.h>
 #include <math.h>
@@ -28,10 +28,15 @@ enum {
 
 int driver_on_file(const struct request *r, const char *op, json_t **ok, struct msb_error **e);
 int driver_on_stream(const struct request *r, const char *op, json_t **ok, struct msb_error **e);
+/* A program that is talked to; of any other that is opened it forgets one of the same name. */
+int driver_on_process(const struct request *r, const char *op, json_t **ok, struct msb_error **e);
 /* Code or a program whose output is told as it was heard. */
 int driver_listen(const struct request *r, const char *op, json_t **ok, struct msb_error **e);
-/* Ends all that are open. */
+/* Ends it, if there is one. */
+void driver_drop_stream(const char *name);
+/* End all that are open. */
 void driver_end_streams(void);
+void driver_end_processes(void);
 
 struct msb_sandbox *driver_box(const json_t *q);
 const char *driver_get(const json_t *o, const char *key);
@@ -58,5 +63,20 @@ struct bytes driver_data(const json_t *q, const char *plain, const char *binary)
  * complete stays, unless this is the @end.
  */
 void driver_decode(struct bytes *text, struct bytes *b, bool end);
+
+/* What came of a stream since it was last said; starts as zeroes. */
+struct output {
+	struct bytes open[2], text[2]; /* of stdout and stderr */
+	size_t size[2];
+};
+
+void driver_output_add(struct output *o, enum msb_stream stream, const void *p, size_t n);
+/* Is @text in what standard output said? NULL never is. */
+bool driver_output_has(const struct output *o, const char *text, size_t len);
+/* As "until" and "finish" answer. */
+json_t *driver_output_take(struct output *o, bool end);
+void driver_output_free(struct output *o);
+/* Adds how it ended to that. */
+void driver_add_end(json_t *o, const struct msb_execution *x, bool code);
 
 #endif

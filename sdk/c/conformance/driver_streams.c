@@ -30,9 +30,7 @@ struct stream {
 	int rc;
 	struct msb_error *error;
 	struct msb_execution *x;
-	/* Of stdout and stderr, what came since it was last said; of the reader alone. */
-	struct bytes open[2], text[2];
-	size_t size[2];
+	struct output output; /* of the reader alone */
 };
 
 static pthread_mutex_t streams_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -200,10 +198,7 @@ static void stream_free(struct stream *s)
 		free(p->data.p);
 		free(p);
 	}
-	for (int i = 0; i < 2; i++) {
-		free(s->open[i].p);
-		free(s->text[i].p);
-	}
+	driver_output_free(&s->output);
 	msb_execution_free(s->x);
 	msb_error_free(s->error);
 	msb_cancel_free(s->cancel);
@@ -239,11 +234,10 @@ static void stream_put(struct stream *s)
 
 static int stream_open(const struct request *r, json_t **ok, struct msb_error **e)
 {
-	struct stream *s = calloc(1, sizeof(*s)), *old = stream_take(driver_get(r->q, "stream"));
+	struct stream *s = calloc(1, sizeof(*s));
 	int rc = 0;
 
-	if (old)
-		stream_free(old);
+	driver_drop_stream(driver_get(r->q, "stream"));
 	s->name = strdup(driver_get(r->q, "stream"));
 	s->sb = driver_box(r->q);
 	s->q = json_deep_copy(r->q);
@@ -294,49 +288,16 @@ static struct piece *stream_next(struct stream *s)
 static json_t *stream_read(struct stream *s, const char *text, size_t len)
 {
 	struct piece *p;
-	json_t *o;
 
-	while (!text || !s->text[0].n || !memmem(s->text[0].p, s->text[0].n, text, len)) {
+	while (!driver_output_has(&s->output, text, len)) {
 		p = stream_next(s);
-		if (!p) {
-			driver_decode(&s->text[0], &s->open[0], true);
-			driver_decode(&s->text[1], &s->open[1], true);
-			break;
-		}
-		int i = p->stream == MSB_STDERR;
-
-		driver_add(&s->open[i], p->data.p, p->data.n);
-		driver_decode(&s->text[i], &s->open[i], false);
-		s->size[i] += p->data.n;
+		if (!p)
+			return driver_output_take(&s->output, true);
+		driver_output_add(&s->output, p->stream, p->data.p, p->data.n);
 		free(p->data.p);
 		free(p);
 	}
-	o = json_pack("{s:s%, s:s%, s:I, s:I}", "stdout", s->text[0].n ? s->text[0].p : "",
-		      s->text[0].n, "stderr", s->text[1].n ? s->text[1].p : "", s->text[1].n,
-		      "stdout_size", (json_int_t)s->size[0], "stderr_size", (json_int_t)s->size[1]);
-	for (int i = 0; i < 2; i++)
-		s->text[i].n = s->size[i] = 0;
-	return o;
-}
-
-static void stream_add_end(json_t *o, const struct msb_execution *x, bool code)
-{
-	int signal = msb_execution_signal(x), exit_code;
-
-	json_object_set_new(o, "exit_code",
-			    msb_execution_exit_code(x, &exit_code) ? json_integer(exit_code)
-								   : json_null());
-	json_object_set_new(o, "reason", driver_text(msb_execution_reason(x)));
-	json_object_set_new(o, "timed_out", json_boolean(msb_execution_timed_out(x)));
-	json_object_set_new(o, "timed", json_boolean(!isnan(msb_execution_duration_ms(x))));
-	if (code) {
-		json_object_set_new(o, "status", driver_text(msb_execution_status(x)));
-		json_object_set_new(o, "language", driver_text(msb_execution_language(x)));
-		json_object_set_new(o, "state_lost", json_boolean(msb_execution_state_lost(x)));
-		return;
-	}
-	json_object_set_new(o, "success", json_boolean(msb_execution_success(x)));
-	json_object_set_new(o, "signal", signal ? json_integer(signal) : json_null());
+	return driver_output_take(&s->output, false);
 }
 
 int driver_on_stream(const struct request *r, const char *op, json_t **ok, struct msb_error **e)
@@ -367,11 +328,19 @@ int driver_on_stream(const struct request *r, const char *op, json_t **ok, struc
 		json_decref(o);
 	} else {
 		if (finish)
-			stream_add_end(o, s->x, stream_is_code(s->q));
+			driver_add_end(o, s->x, stream_is_code(s->q));
 		*ok = o;
 	}
 	stream_put(s);
 	return rc;
+}
+
+void driver_drop_stream(const char *name)
+{
+	struct stream *s = stream_take(name);
+
+	if (s)
+		stream_free(s);
 }
 
 void driver_end_streams(void)
