@@ -2,6 +2,7 @@
 #include "server/mcp.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -32,45 +33,54 @@ json_t *mcp_error(int code, const char *message, json_t *id)
 	return answer;
 }
 
-/* One more of a batch, or in its place an error if together they are too long. */
-static void mcp_batch_add(struct mcp_exchange *x, json_t *answer)
+/* Of what is short. */
+static char *mcp_dump(json_t *answer)
 {
-	size_t n = json_dumpb(answer, NULL, 0, JSON_COMPACT | JSON_REAL_PRECISION(12));
+	size_t n;
+
+	return rpc_text(answer, SIZE_MAX, &n);
+}
+
+/* One more of a batch, or in its place an error if together they are too long. */
+static void mcp_batch_add(struct mcp_exchange *x, char *text)
+{
+	size_t n = text ? strlen(text) : 0, had = buf_len(&x->answers);
 	char message[256];
 
-	if (n > RPC_ANSWER_MAX - x->answers_len) {
-		json_decref(answer);
+	if (n > RPC_ANSWER_MAX || had > RPC_ANSWER_MAX - n) {
+		free(text);
 		snprintf(message, sizeof(message),
 			 "the answers of this batch are too long (limit %u MiB): send the calls by "
 			 "themselves",
 			 RPC_ANSWER_MAX >> 20);
-		answer = mcp_error(RPC_LIMIT, message, x->current.call.id);
-	} else {
-		x->answers_len += n;
+		text = mcp_dump(mcp_error(RPC_LIMIT, message, x->current.call.id));
 	}
-	json_array_append_new(x->answers, answer);
+	if (!text || buf_append(&x->answers, had ? "," : "[", 1) ||
+	    buf_append(&x->answers, text, strlen(text)))
+		x->failed = true;
+	free(text);
 }
 
-/* The answer to the current request; NULL: memory is out. */
-static void mcp_answer(struct mcp_exchange *x, json_t *answer)
+/* The answer to the current request, which is taken over; NULL: memory is out. */
+static void mcp_answer(struct mcp_exchange *x, char *text)
 {
-	if (!answer)
+	if (x->msg.batch)
+		mcp_batch_add(x, text);
+	else if (!text)
 		x->status = 503;
-	else if (x->msg.batch)
-		mcp_batch_add(x, answer);
 	else
-		x->answers = answer;
+		x->answer = text;
 }
 
 static void mcp_result(struct mcp_exchange *x, json_t *result)
 {
-	mcp_answer(x, jsonrpc_result(result, x->current.call.id));
+	mcp_answer(x, mcp_dump(jsonrpc_result(result, x->current.call.id)));
 }
 
 static void mcp_fail(struct mcp_exchange *x, int status, int code, const char *message)
 {
 	x->status = status;
-	mcp_answer(x, mcp_error(code, message, x->current.call.id));
+	mcp_answer(x, mcp_dump(mcp_error(code, message, x->current.call.id)));
 }
 
 /* ---- methods ------------------------------------------------------------------------- */
@@ -209,7 +219,7 @@ static void mcp_tool_done(struct rpc_call *call)
 
 	if (x->ended)
 		return;
-	mcp_result(x, mcp_tool_result(x->peer, x->tool, call));
+	mcp_answer(x, mcp_tool_answer(x->peer, x->tool, call, x->current.call.id));
 	mcp_tool_ended(x);
 }
 
@@ -324,20 +334,29 @@ static void mcp_one(struct mcp_exchange *x)
 	}
 }
 
+/* What a batch says, NULL if that is nothing; sets the status. */
+static char *mcp_batch_end(struct mcp_exchange *x)
+{
+	char *text;
+
+	x->status = 200;
+	if (!x->failed && !buf_len(&x->answers)) /* notifications only */
+		return NULL;
+	if (x->failed || buf_append(&x->answers, "]", 2)) { /* with the NUL */
+		x->status = 503;
+		return NULL;
+	}
+	text = (char *)x->answers.mem; /* nothing was consumed: it is where the text begins */
+	x->answers = (struct buf)BUF_INIT;
+	return text;
+}
+
 static void mcp_end(struct mcp_exchange *x)
 {
-	json_t *answer = x->answers;
+	char *answer = x->msg.batch ? mcp_batch_end(x) : take_ptr(&x->answer);
 
-	x->answers = NULL;
 	x->ended = true;
 	list_remove(&x->link);
-	if (x->msg.batch) {
-		x->status = 200;
-		if (!json_array_size(answer)) {
-			json_decref(answer);
-			answer = NULL;
-		}
-	}
 	if (!answer && x->status == 200)
 		x->status = 202;
 	x->ops->done(x, x->status, answer);
@@ -375,8 +394,6 @@ void mcp_exchange_start(struct mcp_exchange *x, struct mcp_peer *p,
 		mcp_end(x);
 		return;
 	}
-	if (x->msg.batch)
-		x->answers = json_array();
 	mcp_step(x);
 }
 
@@ -397,13 +414,14 @@ void mcp_exchange_abort(struct mcp_exchange *x, int status, const char *message)
 	if (x->ended)
 		return;
 	mcp_exchange_cancel(x);
-	x->ops->done(x, status, mcp_error(RPC_NOT_FOUND, message, x->current.call.id));
+	x->ops->done(x, status, mcp_dump(mcp_error(RPC_NOT_FOUND, message, x->current.call.id)));
 }
 
 void mcp_exchange_fini(struct mcp_exchange *x)
 {
-	json_decref(x->answers);
-	x->answers = NULL;
+	buf_fini(&x->answers);
+	free(x->answer);
+	x->answer = NULL;
 	rpc_call_fini(&x->call);
 	jsonrpc_message_fini(&x->msg);
 }

@@ -23,6 +23,7 @@
  * a request that is wrong is an error of JSON-RPC.
  */
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "codec/mcp.h"
 #include "server/internal.h"
@@ -45,10 +46,10 @@ struct mcp_exchange;
 struct mcp_exchange_ops {
 	/*
 	 * All is answered, perhaps before mcp_exchange_start() returns; @x may be freed
-	 * when the loop is back.  @answer is taken over; NULL: there is nothing to say.
-	 * @status: how HTTP calls it.
+	 * when the loop is back.  @answer is text, malloc'ed, and taken over; NULL: there is
+	 * nothing to say.  @status: how HTTP calls it.
 	 */
-	void (*done)(struct mcp_exchange *x, int status, json_t *answer);
+	void (*done)(struct mcp_exchange *x, int status, char *answer);
 	/* Something to say meanwhile; @message is taken over. */
 	void (*notify)(struct mcp_exchange *x, json_t *message);
 	/* A call is still running; may be NULL. */
@@ -67,8 +68,9 @@ struct mcp_exchange {
 	int status;
 	bool looping, running, ended;
 	bool opened; /* it held an initialize that was answered */
-	json_t *answers; /* of a batch; else the one answer */
-	size_t answers_len; /* of those of a batch, as text */
+	struct buf answers; /* of a batch, as text */
+	char *answer; /* else the one */
+	bool failed; /* memory was out for one of a batch */
 	struct loop_timer beat;
 	uint64_t since_ns;
 	double told; /* progress that was reported last, seconds */
@@ -103,9 +105,14 @@ json_t *mcp_tools_list(const struct mcp_peer *p);
 /* NULL if there is none of that name. */
 const struct api_tool *mcp_tool_find(const char *name);
 
-/* The result of tools/call, from a call that was answered. */
+/* The result of tools/call, from a call that was answered. NULL if memory is out. */
 json_t *mcp_tool_result(const struct mcp_peer *p, const struct api_tool *t,
 			const struct rpc_call *call);
+
+/* The whole answer to tools/call as text, malloc'ed, with an error for a result if it is longer than
+ * RPC_ANSWER_MAX. NULL if memory is out. */
+char *mcp_tool_answer(const struct mcp_peer *p, const struct api_tool *t,
+		      const struct rpc_call *call, json_t *id);
 
 json_t *mcp_prompts_list(const struct mcp_peer *p);
 

@@ -79,11 +79,6 @@ static void mcp_http_gone(struct conn *c)
 
 /* ---- answers ------------------------------------------------------------------------ */
 
-static char *mcp_http_dump(const json_t *j)
-{
-	return j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
-}
-
 /* @more: further header lines. Return: false if the client is gone. */
 static bool mcp_http_stream(struct mcp_http *h, const char *more)
 {
@@ -101,23 +96,21 @@ static bool mcp_http_stream(struct mcp_http *h, const char *more)
 	return true;
 }
 
-static bool mcp_http_event(struct mcp_http *h, const json_t *message)
+/* @text NULL: memory was out. Return: false if it is not sent; the client may be gone then. */
+static bool mcp_http_event(struct mcp_http *h, const char *text)
 {
 	struct buf event = BUF_INIT;
-	char *text = mcp_http_dump(message);
 	int rc = text ? 0 : -ENOMEM;
 
 	if (!rc && !(rc = buf_append(&event, "event: message\ndata: ", 21)) &&
 	    !(rc = buf_append(&event, text, strlen(text))) && !(rc = buf_append(&event, "\n\n", 2)))
 		rc = conn_add(h->conn, buf_data(&event), buf_len(&event));
 	buf_fini(&event);
-	free(text);
 	return !rc;
 }
 
-static void mcp_http_reply(struct conn *c, int status, const char *more, const json_t *answer)
+static void mcp_http_reply(struct conn *c, int status, const char *more, const char *body)
 {
-	char *body = mcp_http_dump(answer);
 	char headers[600];
 	size_t n = (size_t)snprintf(headers, sizeof(headers), "%s", more);
 
@@ -127,10 +120,9 @@ static void mcp_http_reply(struct conn *c, int status, const char *more, const j
 	else
 		conn_reply(c, status, "application/json", headers, body, body ? strlen(body) : 0,
 			   false);
-	free(body);
 }
 
-static void mcp_http_done(struct mcp_exchange *x, int status, json_t *answer)
+static void mcp_http_done(struct mcp_exchange *x, int status, char *answer)
 {
 	struct mcp_http *h = container_of(x, struct mcp_http, x);
 	struct mcp_session *m;
@@ -152,18 +144,23 @@ static void mcp_http_done(struct mcp_exchange *x, int status, json_t *answer)
 	} else if (h->conn) {
 		mcp_http_reply(h->conn, status, header, answer);
 	}
-	json_decref(answer);
+	free(answer);
 	mcp_http_bury(h);
 }
 
 static void mcp_http_notify(struct mcp_exchange *x, json_t *message)
 {
 	struct mcp_http *h = container_of(x, struct mcp_http, x);
+	auto_free char *text = NULL;
+	size_t n;
 
 	/* Who does not read is told less. */
-	if (h->accepts & MCP_ACCEPT_EVENTS && mcp_http_stream(h, "") && conn_room(h->conn))
-		mcp_http_event(h, message);
-	json_decref(message);
+	if (!(h->accepts & MCP_ACCEPT_EVENTS) || !mcp_http_stream(h, "") || !conn_room(h->conn)) {
+		json_decref(message);
+		return;
+	}
+	text = rpc_text(message, SIZE_MAX, &n);
+	mcp_http_event(h, text);
 }
 
 static void mcp_http_beat(struct mcp_exchange *x)
@@ -185,11 +182,11 @@ static const struct mcp_exchange_ops mcp_http_ops = {
 /* Refuses a request as a whole. */
 static void mcp_http_refuse(struct conn *c, int status, int code, const char *message)
 {
-	json_t *answer = mcp_error(code, message, NULL);
+	size_t n;
+	auto_free char *answer = rpc_text(mcp_error(code, message, NULL), SIZE_MAX, &n);
 
 	c->server->count.bad_requests++;
 	mcp_http_reply(c, status, "", answer);
-	json_decref(answer);
 }
 
 /*

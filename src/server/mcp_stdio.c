@@ -128,12 +128,9 @@ static void mcp_stdio_writable(struct loop_watch *w, uint32_t events)
 		mcp_stdio_take(io);
 }
 
-/* @message is taken over. */
-static void mcp_stdio_say(struct mcp_stdio *io, json_t *message)
+/* @text is taken over; NULL: memory was out. */
+static void mcp_stdio_write(struct mcp_stdio *io, char *text)
 {
-	char *text = json_dumps(message, JSON_COMPACT | JSON_REAL_PRECISION(12));
-
-	json_decref(message);
 	if (io->broken || !text) {
 		free(text);
 		return;
@@ -150,6 +147,14 @@ static void mcp_stdio_say(struct mcp_stdio *io, json_t *message)
 		mcp_stdio_flush(io);
 }
 
+/* @message is taken over. */
+static void mcp_stdio_say(struct mcp_stdio *io, json_t *message)
+{
+	size_t n;
+
+	mcp_stdio_write(io, rpc_text(message, SIZE_MAX, &n));
+}
+
 /* ---- exchanges -------------------------------------------------------------------------- */
 
 static void mcp_stdio_free(struct corpse *c)
@@ -160,7 +165,7 @@ static void mcp_stdio_free(struct corpse *c)
 	free(e);
 }
 
-static void mcp_stdio_done(struct mcp_exchange *x, int status, json_t *answer)
+static void mcp_stdio_done(struct mcp_exchange *x, int status, char *answer)
 {
 	struct mcp_stdio_exchange *e = container_of(x, struct mcp_stdio_exchange, x);
 
@@ -169,7 +174,7 @@ static void mcp_stdio_done(struct mcp_exchange *x, int status, json_t *answer)
 	if (e->io->n_exchanges-- > MCP_STDIO_EXCHANGES && !e->io->ended)
 		loop_timer_set(e->io->server->loop, &e->io->in_timer, 0);
 	if (answer)
-		mcp_stdio_say(e->io, answer);
+		mcp_stdio_write(e->io, answer);
 	server_bury(e->io->server, &e->corpse, mcp_stdio_free);
 }
 

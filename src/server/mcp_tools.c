@@ -137,30 +137,13 @@ static json_t *mcp_tool_error(const struct rpc_call *call)
 	return json_pack("{s:o, s:b}", "content", content, "isError", 1);
 }
 
-/*
- * A result that is too long as a message is an error that says so: cut off it would still
- * cost a model more than it can have.  It is written into JSON twice, so bounds of bytes say
- * little.  Takes @result over.
- */
-static json_t *mcp_bound_result(json_t *result)
-{
-	size_t n = json_dumpb(result, NULL, 0, JSON_COMPACT | JSON_REAL_PRECISION(12));
-	char text[256];
-
-	if (n <= RPC_ANSWER_MAX)
-		return result;
-	json_decref(result);
-	snprintf(text, sizeof(text), "Error: " RPC_TOO_LONG, n, RPC_ANSWER_MAX >> 20);
-	return json_pack("{s:[o], s:b}", "content", mcp_text(text), "isError", 1);
-}
-
 json_t *mcp_tool_result(const struct mcp_peer *p, const struct api_tool *t,
 			const struct rpc_call *call)
 {
 	json_t *content, *said, *result;
 
 	if (!call->result)
-		return mcp_bound_result(mcp_tool_error(call));
+		return mcp_tool_error(call);
 	content = json_array();
 	/* The text first: what older clients look at. */
 	json_array_append_new(content, json_null());
@@ -175,5 +158,26 @@ json_t *mcp_tool_result(const struct mcp_peer *p, const struct api_tool *t,
 		json_object_set_new(result, "structuredContent",
 				    t->wrap ? json_pack("{s:O}", t->wrap, said) : json_incref(said));
 	json_decref(said);
-	return result ? mcp_bound_result(result) : NULL;
+	return result;
+}
+
+/*
+ * A result that is too long as a message is an error that says so: cut off it would still
+ * cost a model more than it can have.  It is written into JSON twice, so bounds of bytes say
+ * little.
+ */
+char *mcp_tool_answer(const struct mcp_peer *p, const struct api_tool *t,
+		      const struct rpc_call *call, json_t *id)
+{
+	char line[256];
+	size_t n;
+	char *text = rpc_text(jsonrpc_result(mcp_tool_result(p, t, call), id), RPC_ANSWER_MAX, &n);
+
+	if (n <= RPC_ANSWER_MAX)
+		return text;
+	snprintf(line, sizeof(line), "Error: " RPC_TOO_LONG, n, RPC_ANSWER_MAX >> 20);
+	return rpc_text(jsonrpc_result(json_pack("{s:[o], s:b}", "content", mcp_text(line),
+						 "isError", 1),
+				       id),
+			SIZE_MAX, &n);
 }

@@ -211,16 +211,37 @@ void rpc_start(struct rpc_call *c, const char *method)
 
 /* ---- one request ---------------------------------------------------------------------- */
 
-/* The text of an answer, which is released; malloc'ed, NULL if memory is out. */
-static char *rpc_text(json_t *answer)
+/* JSON as it is written: kept while it is short enough, and counted to its end. */
+struct rpc_text {
+	struct buf text;
+	size_t len, max;
+};
+
+static int rpc_text_write(const char *p, size_t n, void *context)
 {
-	char *text = answer ? json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+	struct rpc_text *t = context;
+
+	t->len += n;
+	if (t->len <= t->max)
+		return buf_append(&t->text, p, n);
+	buf_reset(&t->text);
+	return 0;
+}
+
+char *rpc_text(json_t *answer, size_t max, size_t *len)
+{
+	struct rpc_text t = { .text = BUF_INIT, .max = max };
+	bool ok = answer && !json_dump_callback(answer, rpc_text_write, &t,
+						JSON_COMPACT | JSON_REAL_PRECISION(12));
 
 	json_decref(answer);
 	/* A long output as JSON values leaves a heap of small holes. */
-	if (text && strlen(text) > RPC_TRIM)
+	if (t.len > RPC_TRIM)
 		malloc_trim(0);
-	return text;
+	*len = ok ? t.len : 0;
+	if (!ok || t.len > max || buf_append(&t.text, "", 1))
+		buf_reset(&t.text);
+	return (char *)t.text.mem; /* nothing was consumed: it is where the text begins */
 }
 
 /* @body is taken over; NULL: memory was out. */
@@ -257,21 +278,21 @@ static json_t *rpc_request_answer(struct rpc_request *q)
 	return answer;
 }
 
-/* As rpc_text(), but an error if it is too long for @room. @status: the answer's; may change. */
+/* The text of @answer, or of an error if it is too long for @room. @status: the answer's; may change. */
 static char *rpc_answer_text(struct rpc_request *q, json_t *answer, size_t room, int *status)
 {
-	char *text = rpc_text(answer);
-	size_t n = text ? strlen(text) : 0;
 	char message[256];
+	size_t n;
+	char *text = rpc_text(answer, room, &n);
 
 	if (n <= room)
 		return text;
-	free(text);
 	snprintf(message, sizeof(message), RPC_TOO_LONG, n, RPC_ANSWER_MAX >> 20);
 	*status = api_find_error(RPC_LIMIT)->http;
 	return rpc_text(jsonrpc_error(RPC_LIMIT, message,
 				      json_pack("{s:i}", "code", api_find_error(RPC_LIMIT)->legacy),
-				      q->current.id));
+				      q->current.id),
+			SIZE_MAX, &n);
 }
 
 /* At once as text: the answers of a batch wait for each other. */

@@ -85,6 +85,13 @@ struct rpc_call {
 	"once, " \
 	"and for what is no text as base64"
 
+/*
+ * The text of @answer (may be NULL), which is released.  It is written once: what is longer than
+ * @max is not kept, only counted.
+ * Return: malloc'ed; NULL: it is longer (*@len > @max), or memory is out (*@len is not).
+ */
+char *rpc_text(json_t *answer, size_t max, size_t *len);
+
 /* Calls @method; c->done comes, perhaps before this returns. */
 void rpc_start(struct rpc_call *c, const char *method);
 

@@ -111,6 +111,23 @@ static struct rpc_call call_that_printed(size_t n, char c, bool failed)
 	return call;
 }
 
+/* The result in the answer to a call. */
+static json_t *answer_of(const struct mcp_peer *p, const struct rpc_call *call)
+{
+	json_t *id = json_integer(7), *o, *r;
+	char *text = mcp_tool_answer(p, mcp_tool_find("sandbox_run_command"), call, id);
+
+	assert_non_null(text);
+	assert_true(strlen(text) <= RPC_ANSWER_MAX);
+	o = json_loads(text, 0, NULL);
+	assert_true(json_equal(json_object_get(o, "id"), id));
+	r = json_incref(json_object_get(o, "result"));
+	json_decref(o);
+	json_decref(id);
+	free(text);
+	return r;
+}
+
 static void a_result_that_is_too_long_is_an_error(void **state)
 {
 	static const struct {
@@ -131,9 +148,8 @@ static void a_result_that_is_too_long_is_an_error(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct rpc_call call = call_that_printed(rows[i].n, rows[i].c, rows[i].failed);
-		json_t *r = mcp_tool_result(&p, mcp_tool_find("sandbox_run_command"), &call);
+		json_t *r = answer_of(&p, &call);
 
-		assert_true(json_dumpb(r, NULL, 0, JSON_COMPACT) <= RPC_ANSWER_MAX);
 		assert_int_equal(json_is_true(json_object_get(r, "isError")),
 				 rows[i].failed || !rows[i].fits);
 		if (!rows[i].fits) {
@@ -145,6 +161,64 @@ static void a_result_that_is_too_long_is_an_error(void **state)
 		json_decref(r);
 		rpc_call_fini(&call);
 	}
+}
+
+/* To the byte; the error says how long it would have been. */
+static void the_bound_is_exact(void **state)
+{
+	struct mcp_peer p = peer_of(MCP_2025_03_26, "*");
+	struct rpc_call call = call_that_printed(1, 'x', false);
+	json_t *r, *id = json_string("an id");
+	size_t extra, n, said;
+	char *text;
+
+	(void)state;
+	/* What an answer has beside what was printed, each character of which is one byte. */
+	text = mcp_tool_answer(&p, mcp_tool_find("sandbox_run_command"), &call, id);
+	extra = strlen(text) - 1;
+	free(text);
+	rpc_call_fini(&call);
+	for (n = RPC_ANSWER_MAX - extra; n <= RPC_ANSWER_MAX - extra + 1; n++) {
+		call = call_that_printed(n, 'x', false);
+		text = mcp_tool_answer(&p, mcp_tool_find("sandbox_run_command"), &call, id);
+		assert_non_null(text);
+		if (n + extra == RPC_ANSWER_MAX) {
+			assert_int_equal(strlen(text), RPC_ANSWER_MAX);
+		} else {
+			r = json_loads(text, 0, NULL);
+			assert_string_equal(rpc_string(r, "id"), "an id");
+			assert_int_equal(sscanf(text_of(content_at(json_object_get(r, "result"), 0)),
+						"Error: the answer has %zu bytes", &said),
+					 1);
+			assert_int_equal(said, RPC_ANSWER_MAX + 1);
+			json_decref(r);
+		}
+		free(text);
+		rpc_call_fini(&call);
+	}
+	json_decref(id);
+}
+
+static void text_is_written_and_counted(void **state)
+{
+	json_t *o = json_pack("{s:s, s:f}", "a", "\1\n", "b", 0.1);
+	static const char want[] = "{\"a\":\"\\u0001\\n\",\"b\":0.1}";
+	size_t n;
+	char *text;
+
+	(void)state;
+	for (size_t max = 0; max < sizeof(want) + 2; max++) {
+		text = rpc_text(json_incref(o), max, &n);
+		assert_int_equal(n, sizeof(want) - 1);
+		if (max < n)
+			assert_null(text);
+		else
+			assert_string_equal(text, want);
+		free(text);
+	}
+	json_decref(o);
+	assert_null(rpc_text(NULL, SIZE_MAX, &n));
+	assert_int_equal(n, 0);
 }
 
 static void results_that_are_odd(void **state)
@@ -275,6 +349,8 @@ int main(void)
 		cmocka_unit_test(results_are_text_and_structure),
 		cmocka_unit_test(pictures_are_pictures),
 		cmocka_unit_test(a_result_that_is_too_long_is_an_error),
+		cmocka_unit_test(the_bound_is_exact),
+		cmocka_unit_test(text_is_written_and_counted),
 		cmocka_unit_test(results_that_are_odd),
 		cmocka_unit_test(errors_speak_of_tools),
 		cmocka_unit_test(every_method_with_a_tool_is_a_good_one),
