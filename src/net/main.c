@@ -22,7 +22,7 @@
 #define MAIN_USAGE \
 	"usage: msb-net --frames-fd N [--scope public|any|none] [--name SANDBOX]\n" \
 	"               [--guest-mac XX:XX:XX:XX:XX:XX] [--log-level error|warn|info|debug]\n" \
-	"               [--seccomp-log]\n" \
+	"               [--publish N:tcp|udp:GUEST-PORT]... [--seccomp-log]\n" \
 	"Carries the frames of a VM's NIC (descriptor N); started by 'msb supervise'.\n"
 
 struct main_options {
@@ -50,6 +50,31 @@ static int main_parse_fd(const char *s, int *out)
 	if (errno || end == s || *end || v < 0 || v > 1023 || fcntl((int)v, F_GETFD) < 0)
 		return -EINVAL;
 	*out = (int)v;
+	return 0;
+}
+
+/* "5:tcp:8000": a bound socket of a published port, and the guest's port. */
+static int main_parse_publish(const char *s, struct stack_config *cfg)
+{
+	struct ports_config *p = &cfg->ports[cfg->n_ports];
+	int type, want, used = 0;
+	socklen_t len = sizeof(type);
+	unsigned fd, guest;
+	char proto[4];
+
+	if (cfg->n_ports == PORTS_MAX ||
+	    sscanf(s, "%4u:%3[a-z]:%5u%n", &fd, proto, &guest, &used) != 3 || s[used] ||
+	    fd >= PORTS_FDS || !guest || guest > 65535)
+		return -EINVAL;
+	p->udp = !strcmp(proto, "udp");
+	if (!p->udp && strcmp(proto, "tcp"))
+		return -EINVAL;
+	want = p->udp ? SOCK_DGRAM : SOCK_STREAM;
+	if (getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != want)
+		return -ENOTSOCK;
+	p->fd = (int)fd;
+	p->guest = (uint16_t)guest;
+	cfg->n_ports++;
 	return 0;
 }
 
@@ -92,6 +117,13 @@ static int main_parse_option(int opt, const char *arg, struct main_options *o, s
 				       "debug",
 				       arg);
 		return 0;
+	case 'p':
+		if (main_parse_publish(arg, &o->stack) < 0)
+			return err_set(e, EINVAL,
+				       "--publish %s: not DESCRIPTOR:tcp|udp:GUEST-PORT of a bound "
+				       "socket, or more than %u",
+				       arg, PORTS_MAX);
+		return 0;
 	case 'S':
 		o->seccomp_log = true;
 		return 0;
@@ -108,6 +140,7 @@ static int main_parse(int argc, char **argv, struct main_options *o, struct err 
 		{ "name", required_argument, NULL, 'n' },
 		{ "guest-mac", required_argument, NULL, 'm' },
 		{ "log-level", required_argument, NULL, 'l' },
+		{ "publish", required_argument, NULL, 'p' },
 		{ "seccomp-log", no_argument, NULL, 'S' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -151,6 +184,17 @@ static void main_signals(sigset_t *while_waiting)
 	sigaddset(&block, SIGTERM);
 	sigaddset(&block, SIGINT);
 	sigprocmask(SIG_BLOCK, &block, while_waiting);
+}
+
+/*
+ * libslirp takes connections to published ports with this one (ports.c); nothing else here
+ * accepts any.  Visible, since the dynamic linker has to find it before the C library's; in this
+ * file, since it must not get into other programs that are linked with src/net.
+ */
+__attribute__((visibility("default"))) int accept(int fd, __SOCKADDR_ARG addr,
+						  socklen_t *restrict len)
+{
+	return ports_accept(fd, addr.__sockaddr__, len);
 }
 
 static int main_serve(const struct main_options *o, struct err *e)

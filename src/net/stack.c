@@ -6,7 +6,8 @@
  *   Carries a sandbox's traffic: Ethernet frames of its NIC on one side, ordinary
  *   sockets of the host on the other, with libslirp's TCP/IP between them.  Each
  *   frame of the guest passes net_policy_check() before libslirp sees it; what the
- *   guest receives are answers to what it was allowed to send.
+ *   guest receives are answers to what it was allowed to send, and what comes to its
+ *   published ports (ports.c).
  *
  * Trust boundary
  *   The guest's frames are hostile.  libslirp parses them after the policy has
@@ -51,11 +52,12 @@
 #include "base/mem.h"
 #include "net/frames.h"
 #include "net/hostaddr.h"
+#include "net/ports.h"
 #include "net/reply.h"
 #include "net/wire.h"
 
 #define STACK_SOCKETS_MAX 1024u
-#define STACK_FIXED 2u /* entries of the poll set before libslirp's */
+#define STACK_FIXED 2u /* entries of the poll set before the UDP ports' and libslirp's */
 
 /* libslirp never asks for more than this, also when it has nothing to wait for. */
 #define STACK_IDLE_MS 1000u
@@ -65,9 +67,11 @@ struct stack {
 	struct frames frames;
 	struct hostaddr hostaddr; /* fd -1 unless the scope needs it */
 	Slirp *slirp;
-	struct pollfd fds[STACK_FIXED + STACK_SOCKETS_MAX];
+	struct ports ports;
+	struct pollfd fds[STACK_FIXED + PORTS_MAX + STACK_SOCKETS_MAX];
 	nfds_t n_fds;
 	int failed; /* negative errno of the frame socket, found in a callback */
+	bool arp; /* the guest's MAC may be known now: libslirp sends what waits in its next round */
 	uint64_t passed, reasons[NET_REASONS]; /* frames of the guest */
 	struct log_limit log_denied, log_slirp;
 };
@@ -79,6 +83,7 @@ static ssize_t stack_cb_send(const void *frame, size_t len, void *opaque)
 	struct stack *s = opaque;
 	int rc = frames_send(&s->frames, frame, len);
 
+	ports_sent(&s->ports, frame, len);
 	if (rc < 0 && !s->failed)
 		s->failed = rc;
 	return (ssize_t)len;
@@ -122,11 +127,19 @@ static void stack_cb_timer_mod(void *timer, int64_t expire_ms, void *opaque)
 	(void)opaque;
 }
 
-/* The poll set is made anew each round: there is nothing to remember or to wake. */
-static void stack_cb_poll_fd(int fd, void *opaque)
+/* The poll set is made anew each round: only ports.c has something to remember. */
+static void stack_cb_register_fd(int fd, void *opaque)
 {
-	(void)fd;
-	(void)opaque;
+	struct stack *s = opaque;
+
+	ports_fd_opened(&s->ports, fd);
+}
+
+static void stack_cb_unregister_fd(int fd, void *opaque)
+{
+	struct stack *s = opaque;
+
+	ports_fd_closed(&s->ports, fd);
 }
 
 static void stack_cb_notify(void *opaque)
@@ -141,8 +154,8 @@ static const SlirpCb stack_callbacks = {
 	.timer_new_opaque = stack_cb_timer_new,
 	.timer_free = stack_cb_timer_free,
 	.timer_mod = stack_cb_timer_mod,
-	.register_poll_fd = stack_cb_poll_fd,
-	.unregister_poll_fd = stack_cb_poll_fd,
+	.register_poll_fd = stack_cb_register_fd,
+	.unregister_poll_fd = stack_cb_unregister_fd,
 	.notify = stack_cb_notify,
 };
 
@@ -186,10 +199,25 @@ static void stack_input(struct stack *s, const uint8_t *frame, size_t len)
 {
 	struct net_flow flow;
 	enum net_reason why;
+	enum net_verdict verdict = net_policy_check(&s->policy, frame, len, &flow, &why);
 
-	switch (net_policy_check(&s->policy, frame, len, &flow, &why)) {
+	/* An answer of a published port: what it answers to was let in. */
+	if (verdict != NET_DROP) {
+		switch (ports_take(&s->ports, frame, &flow)) {
+		case PORTS_TAKEN:
+			s->passed++;
+			return;
+		case PORTS_PASS:
+			verdict = NET_PASS;
+			break;
+		case PORTS_OTHER:
+			break;
+		}
+	}
+	switch (verdict) {
 	case NET_PASS:
 		s->passed++;
+		s->arp = s->arp || !flow.src;
 		slirp_input(s->slirp, frame, (int)len);
 		return;
 	case NET_DENY:
@@ -234,7 +262,7 @@ static int stack_add_poll(int fd, int events, void *opaque)
 		want |= POLLPRI;
 	/* While the VM is behind they wait, all of them: an error would not go away. */
 	s->fds[s->n_fds] = (struct pollfd){
-		.fd = frames_full(&s->frames) ? -1 : fd,
+		.fd = !ports_fd_wanted(&s->ports, fd) || frames_full(&s->frames) ? -1 : fd,
 		.events = want,
 	};
 	return (int)s->n_fds++;
@@ -274,9 +302,16 @@ static int stack_wait(struct stack *s, const sigset_t *mask)
 	};
 	s->fds[1] = (struct pollfd){ .fd = s->hostaddr.fd, .events = POLLIN };
 	s->n_fds = STACK_FIXED;
+	s->n_fds += ports_fill(&s->ports, s->fds + s->n_fds, frames_full(&s->frames));
 	slirp_pollfds_fill(s->slirp, &timeout_ms, stack_add_poll, s);
+	ports_reap(&s->ports);
 
-	forever = timeout_ms >= STACK_IDLE_MS;
+	/* A listener alone makes libslirp ask for its timers. */
+	forever = timeout_ms >= STACK_IDLE_MS || ports_only_listen(&s->ports);
+	if (s->arp) {
+		s->arp = forever = false;
+		timeout_ms = 0;
+	}
 	ts.tv_sec = timeout_ms / 1000;
 	ts.tv_nsec = (long)(timeout_ms % 1000) * 1000000;
 	return ppoll(s->fds, s->n_fds, forever ? NULL : &ts, mask);
@@ -298,6 +333,10 @@ static int stack_round(struct stack *s, const sigset_t *mask, struct err *e)
 		if (rc < 0 && !s->failed)
 			s->failed = rc;
 	}
+	rc = ports_serve(&s->ports, s->fds + STACK_FIXED, &s->frames);
+	if (rc < 0 && !s->failed)
+		s->failed = rc;
+	rc = 0;
 	slirp_pollfds_poll(s->slirp, 0, stack_get_revents, s);
 	/* After libslirp's own sockets: it may close some of them on a guest's frame. */
 	if (s->fds[0].revents & (POLLIN | POLLHUP | POLLERR))
@@ -368,6 +407,11 @@ int stack_create(struct stack **out, const struct stack_config *cfg, struct err 
 		return err_set(e, EINVAL, "libslirp %s refused its configuration",
 			       slirp_version_string());
 	}
+	rc = ports_init(&s->ports, s->slirp, cfg->guest_mac, cfg->ports, cfg->n_ports, e);
+	if (rc < 0) {
+		stack_destroy(take_ptr(&s));
+		return rc;
+	}
 	*out = take_ptr(&s);
 	return 0;
 }
@@ -377,6 +421,7 @@ void stack_destroy(struct stack *s)
 	if (!s)
 		return;
 	slirp_cleanup(s->slirp);
+	ports_fini(&s->ports);
 	frames_fini(&s->frames);
 	hostaddr_fini(&s->hostaddr);
 	free(s);
@@ -394,4 +439,5 @@ void stack_log_summary(const struct stack *s)
 					      (unsigned long long)s->reasons[r]);
 	log_info("event=summary passed=%llu lost=%llu%s", (unsigned long long)s->passed,
 		 (unsigned long long)s->frames.dropped, text);
+	ports_log_summary(&s->ports);
 }

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "net/policy.h"
+#include "net/ports.h"
 
 struct stack;
 
@@ -15,6 +16,8 @@ struct stack_config {
 	int frames_fd; /* connected stream socket, see net/frames.h; not owned */
 	enum net_scope scope;
 	uint8_t guest_mac[6];
+	struct ports_config ports[PORTS_MAX]; /* published; stack_create() takes the descriptors */
+	size_t n_ports;
 };
 
 int stack_create(struct stack **out, const struct stack_config *cfg, struct err *e);

@@ -98,9 +98,9 @@ class Netns:
     def ip(self, *args):
         subprocess.run(self.command("ip", *args), check=True, pass_fds=[self.fd])
 
-    def socket(self, kind=socket.SOCK_STREAM):
+    def socket(self, kind=socket.SOCK_STREAM, family=socket.AF_INET):
         with self.inside():
-            return socket.socket(socket.AF_INET, kind)
+            return socket.socket(family, kind)
 
 
 class Server(threading.Thread):
@@ -214,7 +214,8 @@ class Lab:
 class NetProcess:
     """msb-net in the host namespace, with its end of the frame socket."""
 
-    def __init__(self, lab, program, scope, nameserver=DNS, extra=()):
+    def __init__(self, lab, program, scope, nameserver=DNS, extra=(), publish=()):
+        """publish: (bound socket, "tcp" or "udp", the guest's port); the sockets are closed here"""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.frames = ours
         self.log = tempfile.TemporaryFile()
@@ -226,13 +227,17 @@ class NetProcess:
                 lab.host.command("unshare", "-m", "sh", "-c",
                                  'mount --bind "$0" /etc/resolv.conf && echo ready && exec "$@"', resolv.name,
                                  program, "--frames-fd", str(theirs.fileno()), "--scope", scope,
-                                 "--name", "test", *extra),
-                pass_fds=[lab.host.fd, theirs.fileno()], stdin=subprocess.DEVNULL,
+                                 "--name", "test", *extra,
+                                 *(a for s, proto, port in publish
+                                   for a in ("--publish", f"{s.fileno()}:{proto}:{port}"))),
+                pass_fds=[lab.host.fd, theirs.fileno(), *(s.fileno() for s, _, _ in publish)], stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=self.log)
             # The bind is made: the file's name is not needed any more.
             self.process.stdout.readline()
             self.process.stdout.close()
         theirs.close()
+        for s, _, _ in publish:
+            s.close()
 
     def log_text(self):
         self.log.seek(0)
