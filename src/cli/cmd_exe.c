@@ -52,7 +52,9 @@ const struct cli_opt exe_opts[] = {
 	[EXE_DISK] = { "disk", NULL, "", "SIZE", "room for what the sandbox writes (default 4G)" },
 	[EXE_VOLUME] = { "volume", NULL, "v", "HOST:GUEST",
 			 "share a directory (not supported yet)" },
-	[EXE_PORT] = { "port", NULL, "p", "HOST:GUEST", "publish a port (not supported yet)" },
+	[EXE_PORT] = { "port", NULL, "p", "[ADDR:]HOST:GUEST",
+		       "publish a port on 127.0.0.1 or ADDR; /udp, ranges, HOST 0 = any "
+		       "(repeatable)" },
 	[EXE_ENV] = { "env", NULL, "", "KEY=VALUE", "set an environment variable (repeatable)" },
 	[EXE_WORKDIR] = { "workdir", NULL, "", "DIR",
 			  "directory to start in (default: the image's)" },
@@ -86,6 +88,7 @@ struct exe {
 	bool quiet, tty, no_tty;
 	struct buf env_bytes, argv_bytes, rlimit_bytes;
 	struct frame_list env, argv, rlimits;
+	struct publish_list ports;
 	char **args; /* behind "--"; NULL = none */
 	int n_args;
 };
@@ -133,6 +136,13 @@ static int exe_parse_limits(struct exe *x, int opt, const char *v)
 	}
 }
 
+static int exe_parse_port(struct exe *x, const char *v)
+{
+	struct err e = ERR_INIT;
+
+	return publish_add(&x->ports, v, &e) ? cli_usage(x->cmd, "--port: %s", err_text(&e)) : 0;
+}
+
 static int exe_parse_option(struct exe *x, int opt, const char *v)
 {
 	static const char *const scopes[] = { "none", "public", "any", "group", NULL };
@@ -148,7 +158,7 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 	case EXE_VOLUME:
 		return cli_usage(x->cmd, "--volume is not supported yet");
 	case EXE_PORT:
-		return cli_usage(x->cmd, "--port is not supported yet");
+		return exe_parse_port(x, v);
 	case EXE_ENV:
 		eq = strchr(v, '=');
 		if (!eq || eq == v)
@@ -248,6 +258,8 @@ static int exe_parse(struct exe *x, struct cli_args *a)
 	}
 	if (!*x->image)
 		return cli_usage(x->cmd, "the image's name is empty");
+	if (x->ports.n && !strcasecmp(x->scope, "none"))
+		return cli_usage(x->cmd, "--port needs a network, and --scope none has none");
 	x->args = a->n_rest ? a->rest : NULL;
 	x->n_args = a->n_rest;
 	return 0;
@@ -341,6 +353,7 @@ static int exe_fill_config(const struct exe *x, const struct image *image,
 	cfg->cpus = (unsigned)x->cpus;
 	cfg->memory_bytes = x->memory;
 	cfg->disk_bytes = x->disk;
+	cfg->ports = x->ports;
 	cfg->boot_timeout_s = (unsigned)((x->boot_timeout_ms + 999) / 1000);
 	if ((rc = exe_strdup(&cfg->image, x->image, e)) ||
 	    (rc = exe_strdup(&cfg->image_path, image->rootfs, e)) ||
@@ -355,6 +368,22 @@ static int exe_fill_config(const struct exe *x, const struct image *image,
 		return parts_path("vmlinux", &cfg->kernel, e);
 	cfg->kernel = realpath(x->kernel, NULL);
 	return cfg->kernel ? 0 : err_errno(e, errno, "--kernel %s", x->kernel);
+}
+
+/* The ports that were left to choose: nothing else tells them, so --quiet does not hide them. */
+static void exe_print_ports(const struct exe *x, const struct publish_list *chosen)
+{
+	char addr[PUBLISH_TEXT_MAX];
+
+	for (size_t i = 0; i < chosen->n; i++) {
+		const struct publish *p = &chosen->v[i];
+
+		if (x->ports.v[i].host)
+			continue;
+		publish_format_addr(p, addr);
+		cli_notice("port %u/%s of the sandbox is %s:%u", p->guest, p->udp ? "udp" : "tcp",
+			   addr, p->host);
+	}
 }
 
 static int exe_run(struct exe *x, const struct image *image, const char *home)
@@ -385,6 +414,8 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 	exec.cwd = frame_str_of(x->workdir ? x->workdir : image->config.workdir);
 	exec.user = frame_str_of(x->user ? x->user : image->config.user);
 	status = launch_ephemeral(home, &cfg, &launch, &e);
+	if (!status)
+		exe_print_ports(x, &cfg.ports);
 	sandbox_config_fini(&cfg);
 	if (status)
 		return cli_fail(&e);

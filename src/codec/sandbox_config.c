@@ -36,6 +36,18 @@ void sandbox_config_fini(struct sandbox_config *c)
 	*c = (struct sandbox_config){ .name = NULL };
 }
 
+static json_t *config_ports_to_json(const struct publish_list *l)
+{
+	char text[PUBLISH_TEXT_MAX];
+	json_t *a = json_array();
+
+	for (size_t i = 0; a && i < l->n; i++) {
+		publish_format(&l->v[i], text);
+		json_array_append_new(a, json_string(text));
+	}
+	return a;
+}
+
 static json_t *config_to_json(const struct sandbox_config *c)
 {
 	json_t *j = json_object();
@@ -52,6 +64,7 @@ static json_t *config_to_json(const struct sandbox_config *c)
 	bad |= json_object_set_new(j, "memory_bytes", json_integer((json_int_t)c->memory_bytes));
 	bad |= json_object_set_new(j, "disk_bytes", json_integer((json_int_t)c->disk_bytes));
 	bad |= json_object_set_new(j, "boot_timeout_s", json_integer(c->boot_timeout_s));
+	bad |= json_object_set_new(j, "ports", config_ports_to_json(&c->ports));
 	bad |= json_object_set_new(j, "ephemeral", json_boolean(c->ephemeral));
 	bad |= json_object_set_new(j, "detached", json_boolean(c->detached));
 	if (bad) {
@@ -86,6 +99,24 @@ static int config_get_int(json_t *j, const char *key, int64_t min, int64_t max, 
 	return 0;
 }
 
+/* Older configurations have none. */
+static int config_get_ports(json_t *j, struct publish_list *out, struct err *e)
+{
+	json_t *a = json_object_get(j, "ports"), *v;
+	size_t i;
+
+	if (a && !json_is_array(a))
+		return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": 'ports' must be an array");
+	json_array_foreach(a, i, v)
+	{
+		if (!json_is_string(v))
+			return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": a port must be a string");
+		if (publish_add(out, json_string_value(v), e))
+			return err_wrap(e, SANDBOX_CONFIG_FILE);
+	}
+	return 0;
+}
+
 static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
 {
 	int64_t cpus = 0, memory = 0, disk = 0, boot = 0;
@@ -104,7 +135,8 @@ static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
 	if ((rc = config_get_int(j, "cpus", 1, 1024, &cpus, e)) ||
 	    (rc = config_get_int(j, "memory_bytes", 1, CONFIG_MEMORY_MAX, &memory, e)) ||
 	    (rc = config_get_int(j, "disk_bytes", 1, CONFIG_MEMORY_MAX, &disk, e)) ||
-	    (rc = config_get_int(j, "boot_timeout_s", 1, 86400, &boot, e)))
+	    (rc = config_get_int(j, "boot_timeout_s", 1, 86400, &boot, e)) ||
+	    (rc = config_get_ports(j, &c->ports, e)))
 		return rc;
 	c->cpus = (unsigned)cpus;
 	c->memory_bytes = (uint64_t)memory;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "codec/publish.h"
 
 struct sandbox_config {
 	char *name;
@@ -26,6 +27,7 @@ struct sandbox_config {
 	uint64_t memory_bytes;
 	uint64_t disk_bytes; /* size of the upper */
 	unsigned boot_timeout_s;
+	struct publish_list ports; /* the descriptors come with the supervisor's start */
 	bool ephemeral; /* ends with its owner's connection; nothing of it is kept */
 	bool detached; /* ephemeral, and outlives its owner's connection */
 };

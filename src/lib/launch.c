@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "base/mem.h"
+#include "lib/listen.h"
 #include "sys/file.h"
 #include "sys/parts.h"
 #include "sys/tree.h"
@@ -23,6 +24,7 @@
 /* Fixed numbers in the supervisor's command line. */
 #define LAUNCH_DIR_FD 3
 #define LAUNCH_OWNER_FD 4
+#define LAUNCH_PORTS_FD 5 /* the first of them */
 
 /* Opens and locks <home>/run: whoever makes or sweeps directories there holds it. */
 static int launch_lock_run(const char *home, int *out, struct err *e)
@@ -120,11 +122,15 @@ static int launch_write_config(const struct sandbox_config *cfg, int dirfd, stru
 		  : file_write_at(dirfd, SANDBOX_CONFIG_FILE, text, strlen(text), 0600, false, e);
 }
 
-static int launch_spawn(struct launch *l, int dirfd, bool detached, struct err *e)
+/* @ports: the bound sockets of published ports. */
+static int launch_spawn(struct launch *l, int dirfd, bool detached, const int *ports,
+			size_t n_ports, struct err *e)
 {
 	auto_free char *self = NULL;
 	auto_close int theirs = -1;
-	char dir_fd_text[12], owner_fd_text[12];
+	char dir_fd_text[12], owner_fd_text[12], ports_fd_text[12];
+	struct child_fd fds[3 + PUBLISH_MAX];
+	size_t n_fds = 0;
 	int sv[2], rc = parts_self(&self, e);
 
 	if (rc)
@@ -135,28 +141,47 @@ static int launch_spawn(struct launch *l, int dirfd, bool detached, struct err *
 	theirs = sv[1];
 	snprintf(dir_fd_text, sizeof(dir_fd_text), "%d", LAUNCH_DIR_FD);
 	snprintf(owner_fd_text, sizeof(owner_fd_text), "%d", LAUNCH_OWNER_FD);
+	snprintf(ports_fd_text, sizeof(ports_fd_text), "%d", LAUNCH_PORTS_FD);
 	char *argv[] = { (char *)"msb",
 			 (char *)"supervise",
 			 (char *)"--dir-fd",
 			 dir_fd_text,
 			 (char *)"--owner-fd",
 			 owner_fd_text,
+			 (char *)"--ports-fd",
+			 ports_fd_text,
 			 l->dir,
 			 NULL };
-	const struct child_fd fds[] = {
-		{ dirfd, LAUNCH_DIR_FD },
-		{ theirs, LAUNCH_OWNER_FD },
-		{ STDERR_FILENO, STDERR_FILENO },
-	};
+	fds[n_fds++] = (struct child_fd){ dirfd, LAUNCH_DIR_FD };
+	fds[n_fds++] = (struct child_fd){ theirs, LAUNCH_OWNER_FD };
+	for (size_t i = 0; i < n_ports; i++)
+		fds[n_fds++] = (struct child_fd){ ports[i], LAUNCH_PORTS_FD + (int)i };
+	/* A detached one must not hold our standard error open. */
+	if (!detached)
+		fds[n_fds++] = (struct child_fd){ STDERR_FILENO, STDERR_FILENO };
 	const struct child_spec spec = {
 		.path = self,
 		.argv = argv,
 		.fds = fds,
-		/* A detached one must not hold our standard error open. */
-		.n_fds = ARRAY_SIZE(fds) - detached,
+		.n_fds = n_fds,
 		.new_session = true,
 	};
 	return child_spawn(&spec, &l->supervisor, e);
+}
+
+/* Binds the published ports, writes config.json with what was chosen, and starts it. */
+static int launch_start(struct launch *l, int dirfd, struct sandbox_config *cfg, bool detached,
+			struct err *e)
+{
+	int ports[PUBLISH_MAX], rc = listen_open(&cfg->ports, ports, e);
+
+	if (rc)
+		return rc;
+	rc = launch_write_config(cfg, dirfd, e);
+	if (!rc)
+		rc = launch_spawn(l, dirfd, detached, ports, cfg->ports.n, e);
+	listen_close(ports, cfg->ports.n);
+	return rc;
 }
 
 static void launch_discard(struct launch *l)
@@ -176,7 +201,7 @@ int launch_ephemeral(const char *home, struct sandbox_config *cfg, struct launch
 	cfg->ephemeral = true;
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	if ((rc = launch_make_dir(home, cfg, &l, &dirfd, e)) ||
-	    (rc = launch_write_config(cfg, dirfd, e)) || (rc = launch_spawn(&l, dirfd, false, e))) {
+	    (rc = launch_start(&l, dirfd, cfg, false, e))) {
 		launch_discard(&l);
 		return rc;
 	}
@@ -241,7 +266,8 @@ static int launch_claimed(const char *parent, int dirfd, struct sandbox_config *
 		l.dir = NULL;
 		return err_errno(e, ENOMEM, "sandbox directory");
 	}
-	if ((rc = launch_write_config(cfg, dirfd, e)) || (rc = launch_spawn(&l, dirfd, true, e))) {
+	rc = launch_start(&l, dirfd, cfg, true, e);
+	if (rc) {
 		launch_discard(&l);
 		return rc;
 	}

@@ -30,6 +30,9 @@ struct launch {
  * Starts a supervisor for @cfg; the name is chosen if @cfg has none.  The calling process
  * becomes a reaper of orphans (PR_SET_CHILD_SUBREAPER), so that launch_end() can wait also
  * for what a killed supervisor leaves.
+ *
+ * Published ports are bound first, here and in the functions below: one in use is -EADDRINUSE
+ * before anything was started, and cfg->ports then holds the ports that were chosen.
  */
 int launch_ephemeral(const char *home, struct sandbox_config *cfg, struct launch *out,
 		     struct err *e);

@@ -18,6 +18,7 @@ struct supervisor {
 	struct relay relay;
 	bool relay_up;
 	int owner_fd; /* before the relay takes it over */
+	int ports_fd; /* the first socket of cfg.ports, before msb-net has them; -1 = none */
 
 	struct child vm, net;
 	struct loop_watch vm_watch, net_watch, signal_watch, listen_watch;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,6 +30,9 @@
 #define GUEST_MTU 65520
 
 #define START_NET_PROGRAM "/bin/msb-net" /* in its jail */
+#define START_FRAMES_FD 3 /* of --frames-fd */
+#define START_PORTS_FD 4
+#define START_PORT_TEXT 24 /* "131:udp:65535" */
 
 static enum jail_mode start_jail_mode(const struct supervisor *s)
 {
@@ -78,20 +82,83 @@ static int start_log(struct supervisor *s, struct taillog *t, const char *name, 
 	return taillog_init(t, s->loop, fds[0], s->logdirfd, name, e);
 }
 
+/* What msb-net gets: a descriptor and an argument for each published port, and the rest. */
+struct start_net_args {
+	char *argv[8 + 2 * PUBLISH_MAX];
+	struct child_fd fds[2 + PUBLISH_MAX];
+	size_t n_argv, n_fds;
+	char ports[PUBLISH_MAX][START_PORT_TEXT];
+};
+
+static void start_net_arg(struct start_net_args *a, const char *text)
+{
+	a->argv[a->n_argv++] = (char *)text;
+}
+
+static void start_net_args(const struct supervisor *s, int frames_fd, int log_fd,
+			   struct start_net_args *a)
+{
+	a->n_argv = a->n_fds = 0;
+	start_net_arg(a, "msb-net");
+	start_net_arg(a, "--frames-fd");
+	start_net_arg(a, "3");
+	start_net_arg(a, "--scope");
+	start_net_arg(a, s->cfg.scope);
+	start_net_arg(a, "--name");
+	start_net_arg(a, s->cfg.name);
+	a->fds[a->n_fds++] = (struct child_fd){ log_fd, STDERR_FILENO };
+	a->fds[a->n_fds++] = (struct child_fd){ frames_fd, START_FRAMES_FD };
+	for (size_t i = 0; i < s->cfg.ports.n; i++) {
+		const struct publish *p = &s->cfg.ports.v[i];
+		int to = START_PORTS_FD + (int)i;
+
+		snprintf(a->ports[i], START_PORT_TEXT, "%d:%s:%u", to, p->udp ? "udp" : "tcp",
+			 p->guest);
+		start_net_arg(a, "--publish");
+		start_net_arg(a, a->ports[i]);
+		a->fds[a->n_fds++] = (struct child_fd){ s->ports_fd + (int)i, to };
+	}
+	a->argv[a->n_argv] = NULL;
+}
+
+/* msb-net has them now; what is bound here would stay bound when msb-net is gone. */
+static void start_close_ports(struct supervisor *s)
+{
+	for (size_t i = 0; s->ports_fd >= 0 && i < s->cfg.ports.n; i++)
+		close(s->ports_fd + (int)i);
+	s->ports_fd = -1;
+}
+
+static int start_check_ports(const struct supervisor *s, struct err *e)
+{
+	if (!s->cfg.ports.n)
+		return 0;
+	if (!strcmp(s->cfg.scope, "none"))
+		return err_set(e, EINVAL,
+			       "ports cannot be published with scope none: there is no "
+			       "network device");
+	for (size_t i = 0; i < s->cfg.ports.n; i++)
+		if (s->ports_fd < 0 || fcntl(s->ports_fd + (int)i, F_GETFD) < 0)
+			return err_set(e, EBADF, "the socket of published port %zu is missing", i);
+	return 0;
+}
+
 /*
  * msb-net keeps the host's network and nothing else: its libraries, and the resolver's
  * address.
  */
 static int start_net(struct supervisor *s, int frames_fd, struct err *e)
 {
+	auto_free struct start_net_args *args = malloc(sizeof(*args));
 	auto_free char *program = NULL;
 	auto_close int log_fd = -1;
-	int rc = parts_path("msb-net", &program, e);
+	int rc = args ? parts_path("msb-net", &program, e) : err_errno(e, ENOMEM, "msb-net");
 
 	if (!rc)
 		rc = start_log(s, &s->net_log, "net.log", &log_fd, e);
 	if (rc)
 		return rc;
+	start_net_args(s, frames_fd, log_fd, args);
 	const struct jail_bind binds[] = {
 		{ program, START_NET_PROGRAM, true, false },
 		{ "/lib64/ld-linux-x86-64.so.2", "/lib64/ld-linux-x86-64.so.2", true, false },
@@ -107,19 +174,17 @@ static int start_net(struct supervisor *s, int frames_fd, struct err *e)
 		.max_fds = 1024, /* one a connection of the guest */
 		.max_processes = 4,
 	};
-	char *argv[] = { (char *)"msb-net", (char *)"--frames-fd", (char *)"3", (char *)"--scope",
-			 s->cfg.scope,      (char *)"--name",      s->cfg.name, NULL };
-	const struct child_fd fds[] = { { frames_fd, 3 }, { log_fd, STDERR_FILENO } };
 	const struct child_spec spec = {
 		.path = jail.mode == JAIL_FULL ? START_NET_PROGRAM : program,
-		.argv = argv,
-		.fds = fds,
-		.n_fds = ARRAY_SIZE(fds),
+		.argv = args->argv,
+		.fds = args->fds,
+		.n_fds = args->n_fds,
 		.jail = &jail,
 		.new_session = true,
 		.die_with_parent = true,
 	};
 	rc = child_spawn(&spec, &s->net, e);
+	start_close_ports(s);
 	return rc ? err_wrap(e, "cannot start the network (msb-net)") : 0;
 }
 
@@ -229,7 +294,8 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 	struct engine_vm_desc desc = start_desc(s);
 	int rc;
 
-	if ((rc = start_check_file(s->cfg.kernel, "guest kernel",
+	if ((rc = start_check_ports(s, e)) ||
+	    (rc = start_check_file(s->cfg.kernel, "guest kernel",
 				   "build it with `make kernel`, or give one with --kernel", e)) ||
 	    (rc = start_check_file(s->cfg.initramfs, "guest initramfs", "build it with `make`",
 				   e)) ||

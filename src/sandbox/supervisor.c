@@ -420,7 +420,7 @@ static void supervisor_init(struct supervisor *s)
 	list_init(&s->relay.clients);
 }
 
-int supervisor_main(int dirfd, const char *dir_path, int owner_fd)
+int supervisor_main(int dirfd, const char *dir_path, int owner_fd, int ports_fd)
 {
 	static struct supervisor s = {
 		/* large, and there is one */
@@ -433,6 +433,7 @@ int supervisor_main(int dirfd, const char *dir_path, int owner_fd)
 	s.dirfd = dirfd;
 	s.dir_path = dir_path;
 	s.owner_fd = owner_fd;
+	s.ports_fd = ports_fd;
 	supervisor_init(&s);
 	if (supervisor_start(&s, &e))
 		supervisor_report(s.owner_fd, &e);

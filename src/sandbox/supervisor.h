@@ -10,9 +10,11 @@
  *            Taken over.
  * @dir_path: the same, for removing it at the end and for messages
  * @owner_fd: a connected socket whose end ends an ephemeral sandbox, or -1. Taken over.
+ * @ports_fd: the first of the bound sockets of config.json's ports, in their order, or -1.
+ *            Taken over.
  *
  * Return: exit status: 0 if the sandbox ended as asked.
  */
-int supervisor_main(int dirfd, const char *dir_path, int owner_fd);
+int supervisor_main(int dirfd, const char *dir_path, int owner_fd, int ports_fd);
 
 #endif

@@ -59,7 +59,7 @@
 #include "base/mem.h"
 #include "sys/jail_internal.h"
 
-#define CHILD_FDS_MAX 64
+#define CHILD_FDS_MAX 160
 #define CHILD_FD_LIMIT 1024 /* highest number in the child + 1 */
 
 enum child_kind {

@@ -33,8 +33,11 @@ static void what_is_written_is_read(void **state)
 	char *text, *again;
 
 	(void)state;
+	assert_int_equal(publish_add(&in.ports, "[::1]:8000-8001:1-2/udp", NULL), 0);
 	assert_int_equal(sandbox_config_format(&in, &text, NULL), 0);
 	assert_int_equal(sandbox_config_parse(text, strlen(text), &out, NULL), 0);
+	assert_int_equal(out.ports.n, 2);
+	assert_memory_equal(out.ports.v, in.ports.v, 2 * sizeof(out.ports.v[0]));
 	assert_string_equal(out.image_path, in.image_path);
 	assert_int_equal(out.memory_bytes, in.memory_bytes);
 	assert_true(out.ephemeral);
@@ -72,6 +75,39 @@ static void each_missing_or_wrong_value_is_named(void **state)
 	free(text);
 }
 
+static void wrong_ports_are_refused(void **state)
+{
+	static const struct {
+		const char *ports, *words;
+	} bad[] = {
+		{ "{}", "'ports' must be an array" },
+		{ "[1]", "a port must be a string" },
+		{ "[\"80\", \"x\"]", "give HOST:GUEST" },
+	};
+	struct sandbox_config in = sample(), out;
+	char *text;
+
+	(void)state;
+	assert_int_equal(sandbox_config_format(&in, &text, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct err e = ERR_INIT;
+		char *changed, *at = strstr(text, "\"ports\": []");
+
+		assert_non_null(at);
+		assert_true(asprintf(&changed, "%.*s\"ports\": %s%s", (int)(at - text), text,
+				     bad[i].ports, at + strlen("\"ports\": []")) > 0);
+		assert_true(sandbox_config_parse(changed, strlen(changed), &out, &e) < 0);
+		assert_non_null(strstr(err_text(&e), bad[i].words));
+		free(changed);
+	}
+	/* Those of older versions have none. */
+	memcpy(strstr(text, "\"ports\""), "\"other\"", 7);
+	assert_int_equal(sandbox_config_parse(text, strlen(text), &out, NULL), 0);
+	assert_int_equal(out.ports.n, 0);
+	sandbox_config_fini(&out);
+	free(text);
+}
+
 static void broken_text_is_refused_with_its_line(void **state)
 {
 	static const char *const bad[] = { "",    "{",   "[]", "null", "{\"cpus\": 1, \"cpus\": 2}",
@@ -102,6 +138,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_written_is_read),
 		TEST(each_missing_or_wrong_value_is_named),
+		TEST(wrong_ports_are_refused),
 		TEST(broken_text_is_refused_with_its_line),
 		TEST(a_name_that_is_no_text_cannot_be_written),
 	};
