@@ -215,8 +215,8 @@ struct msb_server {
 };
 
 /*
- * What a sandbox is to be.  `volumes`, `ports`, `depends_on` and `scripts` are sent to the
- * server, which says which of them it has; `shell` and `exec` have no effect there so far.
+ * What a sandbox is to be.  `volumes`, `depends_on` and `scripts` are sent to the server, which
+ * says which of them it has; `shell` and `exec` have no effect there so far.
  */
 struct msb_config {
 	size_t size;
@@ -229,7 +229,7 @@ struct msb_config {
 	double timeout; /* seconds that the start may take; default 180 */
 	double idle_timeout; /* seconds without a call after which it is stopped; default: the server's */
 	const char *const *volumes;
-	const char *const *ports;
+	const char *const *ports; /* "HOST:GUEST", "0:GUEST", "ADDRESS:HOST:GUEST/udp" */
 	const char *const *depends_on;
 	const char *const *scripts; /* "NAME=COMMANDS" */
 	const char *shell;
@@ -538,6 +538,13 @@ MSB_API void msb_process_free(struct msb_process *p);
 /* ---- what is there, and what it uses ---- */
 
 /* What is not known is NULL, -1, or NAN. */
+/* A published port; the texts live as long as the list. */
+struct msb_port {
+	const char *host_ip; /* address of the server's machine that it is bound to */
+	uint16_t host_port, guest_port;
+	const char *protocol; /* "tcp" or "udp" */
+};
+
 struct msb_info {
 	const char *name;
 	const char *namespace_name;
@@ -550,6 +557,8 @@ struct msb_info {
 	int64_t cpus;
 	const char *scope;
 	double idle_timeout; /* seconds; NAN: none */
+	const struct msb_port *ports;
+	size_t n_ports;
 };
 
 struct msb_list;

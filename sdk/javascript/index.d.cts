@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { FileInfo, Line, SandboxInfo, SandboxMetrics } from './lib/types.cjs';
+import type { FileInfo, Line, PortInfo, SandboxInfo, SandboxMetrics } from './lib/types.cjs';
 
-export type { FileInfo, Line, SandboxInfo, SandboxMetrics };
+export type { FileInfo, Line, PortInfo, SandboxInfo, SandboxMetrics };
 
 /** Where the server is, and who asks.  What is not given the environment says (MSB_SERVER_URL,
  *  MSB_API_KEY), else a file .env in the current directory. */
@@ -68,9 +68,10 @@ export interface StartOptions extends CancelOptions {
   timeout?: number | undefined;
   /** Seconds without use after which it is stopped; default: never. */
   idleTimeout?: number | undefined;
+  /** To publish on the server's machine: 'HOST:GUEST', '0:GUEST', 'ADDRESS:HOST:GUEST/udp'. */
+  ports?: readonly string[] | undefined;
   /** The server refuses these so far. */
   volumes?: readonly string[] | undefined;
-  ports?: readonly string[] | undefined;
   dependsOn?: readonly string[] | undefined;
   scripts?: Readonly<Record<string, string>> | undefined;
   /** These have no effect so far. */

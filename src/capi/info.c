@@ -9,6 +9,7 @@
 struct msb_list {
 	json_t *o; /* keeps all texts below */
 	struct msb_info *items;
+	struct msb_port *ports; /* of all of them, one after the other */
 	size_t n;
 };
 
@@ -21,6 +22,40 @@ struct info_metrics {
 	struct msb_metrics m;
 	json_t *o;
 };
+
+static const json_t *info_ports(const json_t *o)
+{
+	return json_object_get(o, "ports"); /* older servers have none */
+}
+
+static int info_take_port(struct msb_port *p, const json_t *o, struct msb_error **err)
+{
+	int64_t host = -1, guest = -1;
+	int rc = capi_get_text(o, "host_ip", &p->host_ip, err);
+
+	rc = rc ? rc : capi_opt_integer(o, "host_port", &host, err);
+	rc = rc ? rc : capi_opt_integer(o, "guest_port", &guest, err);
+	rc = rc ? rc : capi_get_text(o, "protocol", &p->protocol, err);
+	if (!rc && (host < 1 || host > 65535 || guest < 1 || guest > 65535))
+		rc = capi_bad_member("host_port", err);
+	p->host_port = (uint16_t)host;
+	p->guest_port = (uint16_t)guest;
+	return rc;
+}
+
+/* Fills in @i's ports, from *@next on. */
+static int info_take_ports(struct msb_info *i, const json_t *o, struct msb_port **next,
+			   struct msb_error **err)
+{
+	const json_t *ports = info_ports(o);
+	int rc = 0;
+
+	i->ports = *next;
+	i->n_ports = json_array_size(ports);
+	for (size_t n = 0; n < i->n_ports && !rc; n++)
+		rc = info_take_port((*next)++, json_array_get(ports, n), err);
+	return rc;
+}
 
 static int info_take(struct msb_info *i, const json_t *o, struct msb_error **err)
 {
@@ -45,6 +80,8 @@ static int info_take(struct msb_info *i, const json_t *o, struct msb_error **err
 static int info_list_new(struct msb_list **out, json_t *array, struct msb_error **err)
 {
 	struct msb_list *l = calloc(1, sizeof(*l));
+	struct msb_port *next;
+	size_t n_ports = 0;
 	int rc = 0;
 
 	if (!l || !array) {
@@ -54,11 +91,16 @@ static int info_list_new(struct msb_list **out, json_t *array, struct msb_error 
 	}
 	l->o = array;
 	l->n = json_array_size(array);
+	for (size_t i = 0; i < l->n; i++)
+		n_ports += json_array_size(info_ports(json_array_get(array, i)));
 	l->items = calloc(l->n + 1, sizeof(*l->items));
-	if (!l->items)
+	l->ports = next = calloc(n_ports + 1, sizeof(*l->ports));
+	if (!l->items || !l->ports)
 		rc = capi_no_memory(err);
-	for (size_t i = 0; i < l->n && !rc; i++)
+	for (size_t i = 0; i < l->n && !rc; i++) {
 		rc = info_take(&l->items[i], json_array_get(array, i), err);
+		rc = rc ? rc : info_take_ports(&l->items[i], json_array_get(array, i), &next, err);
+	}
 	if (rc)
 		msb_list_free(l);
 	else
@@ -112,6 +154,7 @@ void msb_list_free(struct msb_list *l)
 	if (!l)
 		return;
 	free(l->items);
+	free(l->ports);
 	json_decref(l->o);
 	free(l);
 }

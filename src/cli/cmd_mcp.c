@@ -18,7 +18,15 @@
 #define MCP_SANDBOXES_MAX 32u
 #define MCP_NS_PREFIX "agent-" /* and our process id */
 
-enum mcp_opt { MCP_PATH, MCP_NAMESPACE, MCP_KEEP, MCP_MAX_SANDBOXES, MCP_JAIL, MCP_LOG_LEVEL };
+enum mcp_opt {
+	MCP_PATH,
+	MCP_NAMESPACE,
+	MCP_KEEP,
+	MCP_MAX_SANDBOXES,
+	MCP_JAIL,
+	MCP_PUBLISH,
+	MCP_LOG_LEVEL
+};
 
 const struct cli_opt mcp_opts[] = {
 	[MCP_PATH] = { "path", NULL, "p", "DIR",
@@ -32,6 +40,8 @@ const struct cli_opt mcp_opts[] = {
 				"at most so many at once (default 32)" },
 	[MCP_JAIL] = { "jail", NULL, "", "MODE",
 		       "full, or reduced where namespaces are refused (default full)" },
+	[MCP_PUBLISH] = { "publish", NULL, "", "WHERE",
+			  "where sandboxes may publish ports: local, any, none (default local)" },
 	[MCP_LOG_LEVEL] = { "log-level", NULL, "", "LEVEL",
 			    "error, warn, info or debug, on standard error (default warn)" },
 	{ NULL },
@@ -87,6 +97,11 @@ static int mcp_parse_option(const struct cli_command *cmd, struct server_options
 		if (strcmp(v, "full") && strcmp(v, "reduced"))
 			return cli_usage(cmd, "--jail is '%s': use one of full, reduced", v);
 		return 0;
+	case MCP_PUBLISH:
+		o->publish = v;
+		if (strcmp(v, "local") && strcmp(v, "any") && strcmp(v, "none"))
+			return cli_usage(cmd, "--publish is '%s': use one of local, any, none", v);
+		return 0;
 	default: /* MCP_LOG_LEVEL */
 		if (log_level_parse(v, level))
 			return cli_usage(cmd, "--log-level is '%s': error, warn, info or debug", v);
@@ -96,9 +111,11 @@ static int mcp_parse_option(const struct cli_command *cmd, struct server_options
 
 int cmd_mcp(const struct cli_command *cmd, int argc, char **argv)
 {
-	struct server_options o = {
-		.stdio = true, .max_sandboxes = MCP_SANDBOXES_MAX, .jail = "full", .ready_fd = -1
-	};
+	struct server_options o = { .stdio = true,
+				    .max_sandboxes = MCP_SANDBOXES_MAX,
+				    .jail = "full",
+				    .publish = "local",
+				    .ready_fd = -1 };
 	enum log_level level = LOG_WARN;
 	auto_free char *home = NULL;
 	auto_free char *path = NULL;

@@ -38,6 +38,7 @@ enum server_opt {
 	SERVER_KEEP,
 	SERVER_MAX_SANDBOXES,
 	SERVER_JAIL,
+	SERVER_PUBLISH,
 	SERVER_DETACH,
 	SERVER_EXPIRE,
 	SERVER_NAMESPACE,
@@ -75,6 +76,9 @@ const struct cli_opt server_opts[] = {
 				   "of the key's" },
 	[SERVER_JAIL] = { "jail", NULL, "", "MODE",
 			  "start: full (default), or reduced where user namespaces are refused" },
+	[SERVER_PUBLISH] = { "publish", NULL, "", "WHERE",
+			     "start: where sandboxes may publish ports: local (default), any, "
+			     "none" },
 	[SERVER_DETACH] = { "detach", NULL, "d", NULL, "start: in the background" },
 	[SERVER_EXPIRE] = { "expire", NULL, "", "TIME",
 			    "keygen: how long the key is valid: 30m, 12h, 7d, 2w, 3mo, 1y (default "
@@ -194,6 +198,12 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 		a->o.jail = v;
 		if (strcmp(v, "full") && strcmp(v, "reduced"))
 			return cli_usage(a->cmd, "--jail is '%s': use one of full, reduced", v);
+		return 0;
+	case SERVER_PUBLISH:
+		a->o.publish = v;
+		if (strcmp(v, "local") && strcmp(v, "any") && strcmp(v, "none"))
+			return cli_usage(a->cmd, "--publish is '%s': use one of local, any, none",
+					 v);
 		return 0;
 	case SERVER_DETACH:
 		a->detach = true;
@@ -499,6 +509,7 @@ int cmd_server(const struct cli_command *cmd, int argc, char **argv)
 		       .port = SERVER_PORT,
 		       .max_sandboxes = SERVER_SANDBOXES_MAX,
 		       .jail = "full",
+		       .publish = "local",
 		       .ready_fd = -1 },
 		.expire_s = SERVER_KEY_HOURS * 3600,
 		.tail = UINT64_MAX,

@@ -402,7 +402,8 @@ static void box_image_done(struct image_wait *w, const struct err *failed)
 
 static int box_start_code(const struct err *e)
 {
-	return e->code == ENOENT || e->code == EINVAL ? JSONRPC_BAD_PARAMS : RPC_SANDBOX_FAILED;
+	return e->code == ENOENT || e->code == EINVAL || e->code == E2BIG ? JSONRPC_BAD_PARAMS
+									  : RPC_SANDBOX_FAILED;
 }
 
 /* Starts it; on failure it is gone. Return: as box_start(). */
@@ -538,10 +539,14 @@ static void box_again(struct box *b)
 		list_append(&waits, l);
 	}
 	n = box_prepare(b->server, b->key, b->ns, b->name, b->config);
-	if (n)
+	if (n) {
 		n->idle_ms = b->idle_ms; /* it may have been changed since */
-	else
+		/* Whoever knows its ports finds it there again. */
+		if (b->cfg.ports.n)
+			json_object_set_new(n->config, "ports", box_port_texts(b));
+	} else {
 		err_errno(&e, ENOMEM, "sandbox %s", b->name);
+	}
 	if (!n || box_run(n, &e)) {
 		log_warn("event=sandbox-not-restarted ns=%s name=%s reason=\"%s\"", b->ns, b->name,
 			 err_text(&e));
@@ -607,7 +612,8 @@ static int box_adopt(struct box *b, int dirfd, struct err *e)
 	struct child supervisor = CHILD_INIT;
 	int fd, rc;
 
-	if ((rc = box_read_meta(b, dirfd, e)) || (rc = client_connect(dirfd, &fd, e)))
+	if ((rc = box_read_meta(b, dirfd, e)) || (rc = box_read_bound_ports(b, dirfd, e)) ||
+	    (rc = client_connect(dirfd, &fd, e)))
 		return rc;
 	rc = client_supervisor(fd, &supervisor.pidfd, e);
 	if (rc) {

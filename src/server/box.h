@@ -69,7 +69,7 @@ struct box {
 	struct frame_list env; /* for commands */
 	char engine[16], isolation[16];
 
-	struct sandbox_config cfg; /* while preparing */
+	struct sandbox_config cfg; /* while preparing; its ports are always valid */
 	struct image_wait image_wait;
 	struct client client;
 	bool connected;
@@ -150,6 +150,12 @@ uint64_t box_config_idle(json_t *config); /* ms */
 /* Fill b->cfg, before and when the image is known; the latter also b->meta and b->env. */
 int box_make_config(struct box *b, struct err *e);
 int box_make_meta(struct box *b, const struct image *image, struct err *e);
+
+/* The ports of a sandbox that runs already, from its own configuration. */
+int box_read_bound_ports(struct box *b, int dirfd, struct err *e);
+
+/* Its published ports as config.ports has them, those that were chosen filled in. */
+json_t *box_port_texts(const struct box *b);
 
 /* server.json in the sandbox's directory. */
 int box_read_meta(struct box *b, int dirfd, struct err *e);

@@ -5,6 +5,7 @@
  *
  * server.json holds the environment, which may have secrets in it: it is the user's alone.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -57,6 +58,73 @@ static int box_strdup(char **to, const char *s, struct err *e)
 	return *to ? 0 : err_errno(e, ENOMEM, "sandbox configuration");
 }
 
+/* What may be published here is the server's to say: its machine is not the client's. */
+static int box_check_port(const struct box *b, const struct publish *p, struct err *e)
+{
+	const char *may = b->server->opt->publish;
+	char addr[PUBLISH_TEXT_MAX];
+
+	if (!strcmp(may, "none"))
+		return err_set(e, EINVAL, "this server publishes no ports (--publish none)");
+	if (!strcmp(may, "any") || publish_is_local(p))
+		return 0;
+	publish_format_addr(p, addr);
+	return err_set(e, EINVAL,
+		       "this server publishes ports on its own loopback only, and %s is not of it: "
+		       "start it with --publish any to allow this",
+		       addr);
+}
+
+static int box_read_ports(struct box *b, struct err *e)
+{
+	struct publish_list *l = &b->cfg.ports;
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(json_object_get(b->config, "ports"), i, v) if (!rc) rc =
+		publish_add(l, json_string_value(v), e);
+	for (size_t n = 0; !rc && n < l->n; n++)
+		rc = box_check_port(b, &l->v[n], e);
+	if (!rc && l->n && !strcmp(b->cfg.scope, "none"))
+		rc = err_set(e, EINVAL,
+			     "ports cannot be published with scope none: there is no "
+			     "network");
+	return rc;
+}
+
+/*
+ * An adopted sandbox has the ports that were chosen in its config.json, which is written
+ * when they are bound.
+ */
+int box_read_bound_ports(struct box *b, int dirfd, struct err *e)
+{
+	struct sandbox_config cfg = { .name = NULL };
+	auto_free char *text = NULL;
+	size_t len;
+	int rc = file_read_at(dirfd, SANDBOX_CONFIG_FILE, SANDBOX_CONFIG_MAX, &text, &len, e);
+
+	if (!rc)
+		rc = sandbox_config_parse(text, len, &cfg, e);
+	if (rc)
+		return rc;
+	b->cfg.ports = cfg.ports;
+	sandbox_config_fini(&cfg);
+	return 0;
+}
+
+json_t *box_port_texts(const struct box *b)
+{
+	char text[PUBLISH_TEXT_MAX];
+	json_t *a = json_array();
+
+	for (size_t i = 0; a && i < b->cfg.ports.n; i++) {
+		publish_format(&b->cfg.ports.v[i], text);
+		json_array_append_new(a, json_string(text));
+	}
+	return a;
+}
+
 int box_make_config(struct box *b, struct err *e)
 {
 	const char *scope = rpc_string(b->config, "scope");
@@ -77,7 +145,7 @@ int box_make_config(struct box *b, struct err *e)
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
 	    (rc = parts_path("vmlinux", &cfg->kernel, e)))
 		return rc;
-	return 0;
+	return box_read_ports(b, e);
 }
 
 /* ---- what is noted about it ---------------------------------------------------------------- */
@@ -190,6 +258,25 @@ int box_read_meta(struct box *b, int dirfd, struct err *e)
 
 /* ---- what others are told --------------------------------------------------------------------- */
 
+/* Those that are bound: before that a port may not have been chosen. */
+static json_t *box_ports(const struct box *b)
+{
+	json_t *a = json_array();
+
+	if (b->state == BOX_PREPARING)
+		return a;
+	for (size_t i = 0; a && i < b->cfg.ports.n; i++) {
+		const struct publish *p = &b->cfg.ports.v[i];
+		char addr[INET6_ADDRSTRLEN];
+
+		inet_ntop(p->ipv6 ? AF_INET6 : AF_INET, p->addr, addr, sizeof(addr));
+		json_array_append_new(a, json_pack("{s:s, s:i, s:i, s:s}", "host_ip", addr,
+						   "host_port", p->host, "guest_port", p->guest,
+						   "protocol", p->udp ? "udp" : "tcp"));
+	}
+	return a;
+}
+
 json_t *box_info(const struct box *b)
 {
 	static const char *const states[] = {
@@ -217,5 +304,6 @@ json_t *box_info(const struct box *b)
 	json_object_set_new(o, "scope", scope ? json_string(scope) : json_null());
 	json_object_set_new(o, "idle_timeout",
 			    b->idle_ms ? json_real((double)b->idle_ms / 1000) : json_null());
+	json_object_set_new(o, "ports", box_ports(b));
 	return o;
 }

@@ -33,6 +33,7 @@ struct server_options {
 	bool stdio; /* serve one client of MCP on standard input and output, and nobody else */
 	const char *ns; /* with stdio: the namespace of its sandboxes */
 	const char *jail; /* "full" or "reduced", of every process of its sandboxes */
+	const char *publish; /* where sandboxes may publish ports: "local", "any" or "none" */
 	const char *audit_log; /* "none" = none; NULL = <home>/server.audit.log */
 	int ready_fd; /* gets a line "ready <address>\n" when requests are taken; -1 = none */
 };

@@ -178,10 +178,14 @@ class Peer:
     def get(name, p):
         if name.startswith("nobody-"):
             return failed(-32001, f"Sandbox {name} is not running: start it with sandbox.start", "404 Not Found")
+        # Servers before published ports do not have the member.
+        ports = {} if name.startswith("slow-") else {"ports": [
+            {"host_ip": "127.0.0.1", "host_port": 40001, "guest_port": 80, "protocol": "tcp"},
+            {"host_ip": "::1", "host_port": 65535, "guest_port": 53, "protocol": "udp"}]}
         return reply({"name": name, "namespace": "default", "image": "i", "engine": "tcg", "isolation": "emulated",
                       "state": "booting" if name.startswith("slow-") else "running",
                       "started_at": "2026-01-02T03:04:05Z", "memory": 512, "cpus": 1, "scope": "public",
-                      "idle_timeout": p.get("idle_timeout", 7.5)})
+                      "idle_timeout": p.get("idle_timeout", 7.5), **ports})
 
     @staticmethod
     def file(method, p):

@@ -304,7 +304,8 @@ def test_a_killed_supervisor_leaves_nothing(server):
 def test_errors_of_start(server):
     for config, text in [({"image": "no-such-image"}, "no-such-image"), ({}, "config.image"),
                          ({"image": "python", "memory": 1}, "memory"), ({"image": "python", "volumes": ["/a:/b"]}, "volumes"),
-                         ({"image": "python", "ports": ["1:2"]}, "ports"), ({"image": "python", "memroy": 512}, "memroy"),
+                         ({"image": "python", "ports": ["1:x"]}, "port '1:x'"), ({"image": "python", "ports": ["x" * 81]}, "ports[0]"),
+                         ({"image": "python", "memroy": 512}, "memroy"),
                          ({"image": "python", "scope": "everything"}, "none, public, any")]:
         with pytest.raises(RpcError) as e:
             server.call("sandbox.start", sandbox="bad", config=config)

@@ -376,12 +376,20 @@ static int driver_metrics(const struct request *r, json_t **ok, struct msb_error
 
 static json_t *driver_info(const struct msb_info *i)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, s:o, s:o, s:s?, s:o}", "name",
+	json_t *ports = json_array();
+
+	for (size_t n = 0; n < i->n_ports; n++)
+		json_array_append_new(ports, json_pack("{s:s, s:i, s:i, s:s}", "host_ip",
+						       i->ports[n].host_ip, "host_port",
+						       i->ports[n].host_port, "guest_port",
+						       i->ports[n].guest_port, "protocol",
+						       i->ports[n].protocol));
+	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, s:o, s:o, s:s?, s:o, s:o}", "name",
 			 i->name, "namespace", i->namespace_name, "image", i->image, "state",
 			 i->state, "engine", i->engine, "isolation", i->isolation, "started_at",
 			 i->started_at, "memory", driver_integer(i->memory_mib), "cpus",
 			 driver_integer(i->cpus), "scope", i->scope, "idle_timeout",
-			 driver_number(i->idle_timeout));
+			 driver_number(i->idle_timeout), "ports", ports);
 }
 
 static int driver_compare(const void *a, const void *b)

@@ -18,6 +18,14 @@ export interface WireResult {
   readonly note?: string | undefined;
 }
 
+export interface PortInfo {
+  /** address of the server's machine that the port is bound to */
+  readonly hostIp: string;
+  readonly hostPort: number;
+  readonly guestPort: number;
+  readonly protocol: string;
+}
+
 export interface SandboxInfo {
   readonly name: string;
   readonly namespace: string;
@@ -36,6 +44,8 @@ export interface SandboxInfo {
   readonly scope?: string | undefined;
   /** seconds without use after which it is stopped; null: never */
   readonly idleTimeout?: number | undefined;
+  /** published ports; empty while it is prepared */
+  readonly ports: readonly PortInfo[];
 }
 
 export interface SandboxMetrics {

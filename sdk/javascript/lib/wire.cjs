@@ -51,6 +51,12 @@ const types = Object.freeze({
     ['data', 'data', 'string', false],
     ['note', 'note', 'string', true],
   ],
+  PortInfo: [
+    ['host_ip', 'hostIp', 'string', false],
+    ['host_port', 'hostPort', 'integer', false],
+    ['guest_port', 'guestPort', 'integer', false],
+    ['protocol', 'protocol', 'string', false],
+  ],
   SandboxInfo: [
     ['name', 'name', 'string', false],
     ['namespace', 'namespace', 'string', false],
@@ -63,6 +69,7 @@ const types = Object.freeze({
     ['cpus', 'cpus', 'integer', true],
     ['scope', 'scope', 'string', true],
     ['idle_timeout', 'idleTimeout', 'number', true],
+    ['ports', 'ports', ['PortInfo'], 'empty'],
   ],
   SandboxMetrics: [
     ['name', 'name', 'string', false],

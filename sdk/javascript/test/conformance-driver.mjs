@@ -139,7 +139,7 @@ const texts = async (x) => ({
   timed: x.durationMs !== undefined,
 });
 
-const infoOf = (o) => rename(o, snake);
+const infoOf = (o) => ({ ...rename(o, snake), ports: o.ports.map((p) => rename(p, snake)) });
 
 const operations = {
   async new(q) {

@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 import zlib
+from dataclasses import asdict
 
 import microsandbox
 import microsandbox.sync
@@ -189,10 +190,10 @@ class Driver:
         return heard, {"on_stdout": heard["stdout"].append, "on_stderr": heard["stderr"].append}
 
     async def info(self, q):
-        return vars(await self.wait(self.boxes[q["box"]].info))
+        return asdict(await self.wait(self.boxes[q["box"]].info))
 
     async def keep_alive(self, q):
-        return vars(await self.wait(lambda: self.boxes[q["box"]].keep_alive(**some(q, "idle_timeout"))))
+        return asdict(await self.wait(lambda: self.boxes[q["box"]].keep_alive(**some(q, "idle_timeout"))))
 
     async def logs(self, q):
         return await self.wait(lambda: self.boxes[q["box"]].logs(**some(q, "source", "tail")))
@@ -303,7 +304,7 @@ class Driver:
 
     async def list(self, q):
         found = await self.wait(lambda: self.m.list_sandboxes(**q.get("options", {})))
-        return sorted((vars(i) for i in found), key=lambda o: (o["namespace"], o["name"]))
+        return sorted((asdict(i) for i in found), key=lambda o: (o["namespace"], o["name"]))
 
     async def answer(self, q):
         try:

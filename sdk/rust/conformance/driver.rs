@@ -204,6 +204,9 @@ fn info_json(i: &SandboxInfo) -> Value {
         "cpus": i.cpus,
         "scope": i.scope,
         "idle_timeout": i.idle_timeout,
+        "ports": i.ports.iter().map(|p| json!({
+            "host_ip": p.host_ip, "host_port": p.host_port, "guest_port": p.guest_port, "protocol": p.protocol,
+        })).collect::<Vec<_>>(),
     })
 }
 

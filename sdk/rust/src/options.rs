@@ -22,7 +22,7 @@ pub struct StartOptions {
     pub idle_timeout: Option<f32>,
     /// The server refuses this so far.
     pub volumes: Vec<String>,
-    /// The server refuses this so far.
+    /// Ports to publish on the server's machine: `HOST:GUEST`, `0:GUEST`, `ADDRESS:HOST:GUEST/udp`.
     pub ports: Vec<String>,
     /// The server refuses this so far.
     pub depends_on: Vec<String>,

@@ -85,6 +85,27 @@ impl WireResult {
 
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+pub struct PortInfo {
+    /// address of the server's machine that the port is bound to
+    pub host_ip: String,
+    pub host_port: i64,
+    pub guest_port: i64,
+    pub protocol: String,
+}
+
+impl PortInfo {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            host_ip: wire::required(o, "host_ip", wire::string)?,
+            host_port: wire::required(o, "host_port", wire::integer)?,
+            guest_port: wire::required(o, "guest_port", wire::integer)?,
+            protocol: wire::required(o, "protocol", wire::string)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SandboxInfo {
     pub name: String,
     pub namespace: String,
@@ -103,6 +124,8 @@ pub struct SandboxInfo {
     pub scope: Option<String>,
     /// seconds without use after which it is stopped; null: never
     pub idle_timeout: Option<f64>,
+    /// published ports; empty while it is prepared
+    pub ports: Vec<PortInfo>,
 }
 
 impl SandboxInfo {
@@ -119,6 +142,7 @@ impl SandboxInfo {
             cpus: wire::optional(o, "cpus", wire::integer)?,
             scope: wire::optional(o, "scope", wire::string)?,
             idle_timeout: wire::optional(o, "idle_timeout", wire::number)?,
+            ports: wire::added_objects(o, "ports", PortInfo::from_wire)?,
         })
     }
 }

@@ -23,7 +23,7 @@ from ._async_exec import CodeStream, CommandStream, Process
 from ._async_files import Files, FileStream
 from ._events import ExitStatus, Output
 from ._protocol import RichResult
-from ._wire import FileInfo, Line, SandboxInfo, SandboxMetrics
+from ._wire import FileInfo, Line, PortInfo, SandboxInfo, SandboxMetrics
 from .errors import (
     AccessDeniedError,
     ApiError,
@@ -75,6 +75,7 @@ __all__ = [
     "RequestTimeoutError",
     "RichResult",
     "SandboxFailedError",
+    "PortInfo",
     "SandboxInfo",
     "SandboxMetrics",
     "SandboxNotFoundError",

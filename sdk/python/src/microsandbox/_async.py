@@ -294,7 +294,9 @@ class BaseSandbox(p.SandboxState):
             scope: what the network reaches: "none", "public" (default), "any"
             timeout: seconds, default 180
             idle_timeout: seconds without a call after which it is stopped; default: never
-            volumes, ports, depends_on, scripts: the server refuses them so far
+            ports: to publish on the server's machine: ["8000:80", "0:8000", "5353:53/udp"]; info() tells
+                which port a 0 became
+            volumes, depends_on, scripts: the server refuses them so far
             shell, exec: have no effect so far
         """
         if self._is_started:

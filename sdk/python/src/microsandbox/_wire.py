@@ -98,6 +98,24 @@ class WireResult:
 
 
 @dataclass(frozen=True)
+class PortInfo:
+    #: address of the server's machine that the port is bound to
+    host_ip: str
+    host_port: int
+    guest_port: int
+    protocol: str
+
+    @classmethod
+    def from_wire(cls, o: Any) -> PortInfo:
+        return cls(
+            host_ip=_required(o, "host_ip", str),
+            host_port=_required(o, "host_port", int),
+            guest_port=_required(o, "guest_port", int),
+            protocol=_required(o, "protocol", str),
+        )
+
+
+@dataclass(frozen=True)
 class SandboxInfo:
     name: str
     namespace: str
@@ -116,6 +134,8 @@ class SandboxInfo:
     scope: Optional[str]
     #: seconds without use after which it is stopped; null: never
     idle_timeout: Optional[float]
+    #: published ports; empty while it is prepared
+    ports: Tuple[PortInfo, ...]
 
     @classmethod
     def from_wire(cls, o: Any) -> SandboxInfo:
@@ -131,6 +151,7 @@ class SandboxInfo:
             cpus=_optional(o, "cpus", int),
             scope=_optional(o, "scope", str),
             idle_timeout=_optional(o, "idle_timeout", float),
+            ports=tuple(PortInfo.from_wire(x) for x in _optional(o, "ports", list) or ()),
         )
 
 
