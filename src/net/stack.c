@@ -52,6 +52,7 @@
 #include "base/mem.h"
 #include "net/frames.h"
 #include "net/hostaddr.h"
+#include "net/mss.h"
 #include "net/ports.h"
 #include "net/reply.h"
 #include "net/wire.h"
@@ -81,8 +82,11 @@ struct stack {
 static ssize_t stack_cb_send(const void *frame, size_t len, void *opaque)
 {
 	struct stack *s = opaque;
-	int rc = frames_send(&s->frames, frame, len);
+	int rc;
 
+	/* It is libslirp's own buffer, which it does not look at any more. */
+	mss_raise((uint8_t *)frame, len);
+	rc = frames_send(&s->frames, frame, len);
 	ports_sent(&s->ports, frame, len);
 	if (rc < 0 && !s->failed)
 		s->failed = rc;
@@ -374,8 +378,8 @@ int stack_create(struct stack **out, const struct stack_config *cfg, struct err 
 		.vnetmask.s_addr = htonl(NET_PREFIX_MASK),
 		.vhost.s_addr = htonl(NET_HOST_IP),
 		.vnameserver.s_addr = htonl(NET_GATEWAY_IP),
-		.if_mtu = NET_MTU,
-		.if_mru = NET_MTU,
+		.if_mtu = MSS_SLIRP_MTU,
+		.if_mru = MSS_SLIRP_MTU,
 		/* The policy says so already; two locks on this door. */
 		.disable_host_loopback = cfg->scope != NET_SCOPE_ANY,
 		.disable_dhcp = true, /* the agent sets the address */
