@@ -23,3 +23,19 @@ bench-vq: $(O)/tests/bench/bench_vq ## print what a virtqueue costs the VMM, for
 bench-vmm: $(O)/tests/bench/vmm_start $(MSB_VMM) ## print what msb-vmm needs from exec() to the first KVM_RUN
 	$(Q)/usr/bin/python3 tests/bench/bench_vmm.py --build $(O) $(ARGS)
 -include $(O)/tests/bench/vmm_start.d
+
+# The network of two machines: one program is PID 1 of both and their peer on the host.
+$(O)/tests/bench/net_peer: tests/bench/net_peer.c
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -O2 -Wall -Wextra -D_GNU_SOURCE -o $@ $<
+$(O)/tests/bench/net_init: tests/bench/net_peer.c
+	$(call say,MUSLCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(GUEST_CC) -static -O2 -D_GNU_SOURCE -o $@ $<
+$(O)/tests/bench/net_init.cpio.gz: $(O)/tests/bench/net_init tools/make-initramfs
+	$(Q)tools/make-initramfs $< $@
+
+.PHONY: bench-net
+bench-net: programs kernel $(O)/tests/bench/net_peer $(O)/tests/bench/net_init.cpio.gz ## print msb-net's figures beside those of QEMU's user network (ARGS=)
+	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_net_vm.py $(ARGS)
