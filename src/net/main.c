@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,6 +198,17 @@ __attribute__((visibility("default"))) int accept(int fd, __SOCKADDR_ARG addr,
 	return ports_accept(fd, addr.__sockaddr__, len);
 }
 
+/*
+ * A connection has two buffers of 144 KiB in libslirp, just more than what libc takes from the
+ * kernel and gives back each time: page faults and system calls that cost more than all the
+ * rest of a short connection.  A megabyte may stay.
+ */
+static void main_keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 512 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+}
+
 static int main_serve(const struct main_options *o, struct err *e)
 {
 	struct stack *stack = NULL;
@@ -206,6 +218,7 @@ static int main_serve(const struct main_options *o, struct err *e)
 	if (rc < 0)
 		return rc;
 	main_signals(&mask);
+	main_keep_memory();
 	rc = stack_create(&stack, &o->stack, e);
 	if (rc < 0)
 		return rc;
