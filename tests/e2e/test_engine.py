@@ -62,3 +62,10 @@ def test_result_is_kept_for_the_boot(box):
     _, kvm = kvm_check(box)
     assert path.read_text().splitlines()[1] == key
     assert (kvm["status"] == "ok") == (path.read_text().splitlines()[2][0] == "1")
+
+
+def test_emulated_processor_copies_by_words(box):
+    """Where "rep movsb" is said to be fast, the guest copies with it, a byte at a time in emulation."""
+    p = box.msb("exe", "-q", "--engine", "tcg", "python", "-e", "/bin/grep", "--", "-m1", "^flags", "/proc/cpuinfo")
+    flags = p.stdout.decode().split()
+    assert "sse2" in flags and not {"erms", "fsrm"} & set(flags)
