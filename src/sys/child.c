@@ -446,7 +446,7 @@ static int child_launch(struct child_start *s, struct child *c, struct err *e)
 		return err_errno(e, -rc, "%s: cannot start a process", spec->path);
 	}
 	if (full) {
-		rc = jail_map_ids(c->pid, e);
+		rc = jail_map_ids(spec->jail, c->pid, e);
 		/* If the child is gone already, child_await() finds out. */
 		if (rc == 0)
 			send(s->sock[0], "g", 1, MSG_NOSIGNAL);

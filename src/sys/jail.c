@@ -43,6 +43,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sched.h>
@@ -149,13 +150,37 @@ static int jail_write_proc(pid_t pid, const char *name, const char *text, struct
 	return 0;
 }
 
-int jail_map_ids(pid_t pid, struct err *e)
+/* The ids of our own namespace, each as itself. */
+static int jail_map_same(pid_t pid, const char *map, struct err *e)
+{
+	char path[64], text[4096];
+	unsigned first, outside, count;
+	size_t n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/%s", map);
+	f = fopen(path, "re");
+	if (!f)
+		return err_errno(e, errno, "jail: open %s (is /proc mounted?)", path);
+	while (n < sizeof(text) && fscanf(f, "%u %u %u", &first, &outside, &count) == 3)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%u %u %u\n", first, first, count);
+	fclose(f);
+	if (n >= sizeof(text))
+		return err_set(e, E2BIG, "jail: %s has too many lines", path);
+	return jail_write_proc(pid, map, text, e);
+}
+
+int jail_map_ids(const struct jail *j, pid_t pid, struct err *e)
 {
 	unsigned uid = geteuid(), gid = getegid();
 	bool root = uid == 0;
 	char map[64];
 	int rc;
 
+	if (root && j->same_ids) {
+		rc = jail_map_same(pid, "uid_map", e);
+		return rc ? rc : jail_map_same(pid, "gid_map", e);
+	}
 	if (root) {
 		const unsigned wanted[] = { JAIL_OUTSIDE_ID_BASE + (unsigned)pid, JAIL_NOBODY };
 
@@ -275,21 +300,37 @@ static int jail_mkdirs(int root, const char *path, bool last)
 	return 0;
 }
 
+static int jail_open_bind(const struct jail_bind *b)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS };
+	const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE;
+	int path, fd;
+
+	if (!b->no_links)
+		return open_tree(AT_FDCWD, b->source, flags);
+	path = (int)syscall(SYS_openat2, AT_FDCWD, b->source, &how, sizeof(how));
+	if (path < 0)
+		return -1;
+	fd = open_tree(path, "", flags | AT_EMPTY_PATH);
+	close(path);
+	return fd;
+}
+
 /* Takes hold of the host's files: from here on they are not looked up again. */
 static int jail_open_binds(const struct jail *j, int *fds, bool *is_dir, struct child_fault *f)
 {
 	for (size_t i = 0; i < j->n_binds; i++) {
 		const struct jail_bind *b = &j->binds[i];
 		struct mount_attr attr = {
-			.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+			.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				    (b->writable ? 0 : MOUNT_ATTR_RDONLY) |
 				    (b->exec ? 0 : MOUNT_ATTR_NOEXEC),
 			/* What the host mounts there later must not show up inside. */
 			.propagation = MS_PRIVATE,
 		};
 		struct stat st;
 
-		fds[i] = open_tree(AT_FDCWD, b->source,
-				   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+		fds[i] = jail_open_bind(b);
 		if (fds[i] < 0 && b->optional && (errno == ENOENT || errno == ENOTDIR))
 			continue;
 		if (fds[i] < 0 || fstat(fds[i], &st) < 0)
@@ -301,8 +342,11 @@ static int jail_open_binds(const struct jail *j, int *fds, bool *is_dir, struct 
 	return 0;
 }
 
-static int jail_set_ids(struct child_fault *f)
+static int jail_set_ids(const struct jail *j, struct child_fault *f)
 {
+	/* Nobody but root has 0 mapped, and then as same_ids says. */
+	unsigned id = j->same_ids && !syscall(SYS_geteuid) ? 0 : JAIL_INSIDE_ID;
+
 	/* Without this, leaving the unmapped id could cost the capabilities. */
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
 		return jail_fault(f, STAGE_IDS, 0);
@@ -310,8 +354,7 @@ static int jail_set_ids(struct child_fault *f)
 	if (syscall(SYS_setgroups, 0, NULL) < 0 && errno != EPERM)
 		return jail_fault(f, STAGE_IDS, 0);
 	/* System calls, not glibc's wrappers, which would ask other threads to follow. */
-	if (syscall(SYS_setresgid, JAIL_INSIDE_ID, JAIL_INSIDE_ID, JAIL_INSIDE_ID) < 0 ||
-	    syscall(SYS_setresuid, JAIL_INSIDE_ID, JAIL_INSIDE_ID, JAIL_INSIDE_ID) < 0)
+	if (syscall(SYS_setresgid, id, id, id) < 0 || syscall(SYS_setresuid, id, id, id) < 0)
 		return jail_fault(f, STAGE_IDS, 0);
 	return 0;
 }
@@ -399,7 +442,7 @@ int jail_enter(const struct jail *j, struct child_fault *f)
 	bool is_dir[JAIL_BINDS_MAX];
 	int root;
 
-	if (jail_open_binds(j, fds, is_dir, f) < 0 || jail_set_ids(f) < 0)
+	if (jail_open_binds(j, fds, is_dir, f) < 0 || jail_set_ids(j, f) < 0)
 		return -1;
 	/*
 	 * It only hides the host's name.  Container profiles refuse it (podman's does) to

@@ -19,7 +19,7 @@
  *  - Who it is outside: an ordinary user's jail has that user's id; root's has an
  *    id of its own (JAIL_OUTSIDE_ID_BASE + its pid, or nobody where a container
  *    maps no such id), so that it owns no file of the host.  Inside, it is
- *    JAIL_INSIDE_ID.  A bound file must therefore be readable by everybody when
+ *    JAIL_INSIDE_ID (but see same_ids).  A bound file must therefore be readable by everybody when
  *    root starts the jail; the folders above it need not be.
  *  - It is process 1 of its pid namespace: a signal sent to it has no effect unless
  *    it has a handler, SIGKILL from outside excepted; when it ends, its children
@@ -49,24 +49,35 @@ enum jail_mode {
 	JAIL_REDUCED, /* where those are refused: no capabilities, no_new_privs, limits, filter */
 };
 
-/* A host file or directory that appears, read-only, nosuid, nodev, in the jail's root. */
+/*
+ * A host file or directory that appears in the jail's root, nosuid, nodev, and read-only
+ * unless it says otherwise.
+ */
 struct jail_bind {
-	const char *source; /* absolute host path; symbolic links are followed */
+	const char *source; /* absolute host path; symbolic links are followed, but see no_links */
 	const char *target; /* absolute path in the jail, without "." and ".." */
 	bool exec; /* programs may be run and libraries mapped from it */
 	bool optional; /* absent on the host is no error */
+	bool writable;
+	bool no_links; /* the source is taken as it is: a symbolic link in it is an error */
 };
 
 struct jail {
 	enum jail_mode mode;
 	bool host_network; /* keep the host's network namespace */
+	/*
+	 * Started by root: the process is root inside, and all ids are what they are outside,
+	 * so that it can serve files of any owner; keep_caps says which of root's powers over
+	 * files it has.  Started by an ordinary user: no difference.
+	 */
+	bool same_ids;
 	bool proc; /* a /proc of its own pid namespace, processes only, read-only */
 	const struct jail_bind *binds; /* at most JAIL_BINDS_MAX */
 	size_t n_binds;
 	const char *const *dirs; /* empty directories to make in the root */
 	size_t n_dirs;
 	uint64_t keep_caps; /* bit mask (1 << CAP_*) left, inside its user namespace only */
-	uint64_t max_file_bytes; /* RLIMIT_FSIZE; 0 = none may be written */
+	uint64_t max_file_bytes; /* RLIMIT_FSIZE; 0 = none may be written, UINT64_MAX = no limit */
 	unsigned max_fds; /* RLIMIT_NOFILE; 0 = as the parent's */
 	unsigned max_processes; /* threads included; 0 = no limit; needs the full jail */
 };

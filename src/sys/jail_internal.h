@@ -58,8 +58,8 @@ struct child_fault {
 int jail_check(const struct jail *j, struct err *e);
 unsigned long jail_clone_flags(const struct jail *j);
 
-/* Parent: gives child @pid, which is in a new user namespace, its one id. */
-int jail_map_ids(pid_t pid, struct err *e);
+/* Parent: gives child @pid, which is in a new user namespace, its ids. */
+int jail_map_ids(const struct jail *j, pid_t pid, struct err *e);
 
 /*
  * Child, while the parent maps the ids: what can be done without one, the network

@@ -189,6 +189,17 @@ static int inside_main(const char *role)
 			pause();
 	if (!strcmp(role, "read"))
 		return open("/secret", O_RDONLY) >= 0 ? 0 : errno;
+	if (!strcmp(role, "make")) {
+		int fd = openat(AT_FDCWD, "/shared/made", O_CREAT | O_EXCL | O_WRONLY, 0644);
+		int code = fd < 0 ? errno : 0;
+
+		/* Of same_ids: root with one power over files, and no other privilege. */
+		if (!code && !geteuid() && fchown(fd, 4321, 4321))
+			code = 201;
+		if (!code && mknod("/shared/dev", S_IFCHR | 0600, 0x103) == 0)
+			code = 200;
+		return code;
+	}
 	if (!strcmp(role, "proc")) {
 		forbid(access("/proc/self/fd/0", F_OK) != 0, "not see the own descriptors");
 		forbid(access("/proc/1", F_OK) != 0, "not see the own process");
@@ -385,6 +396,46 @@ static void test_owner(void **state)
 	assert_int_equal(jail_run(&j, "read", NULL), 0);
 	close(fd);
 	unlink(path);
+}
+
+/* A directory that is shared for writing, or not, or is not what it was. */
+static void test_shared_directory(void **state)
+{
+	char dir[] = "/tmp/msb-test-shared-XXXXXX", made[64], link[64];
+	struct jail_bind more[ARRAY_SIZE(binds) + 1];
+	struct jail_bind *shared = &more[ARRAY_SIZE(binds)];
+	struct jail j = full_jail;
+	struct child c = CHILD_INIT;
+	struct err e = ERR_INIT;
+	struct stat st;
+
+	(void)state;
+	need_full_jail(true);
+	assert_non_null(mkdtemp(dir));
+	snprintf(made, sizeof(made), "%s/made", dir);
+	snprintf(link, sizeof(link), "%s.link", dir);
+	assert_int_equal(symlink(dir, link), 0);
+	memcpy(more, binds, sizeof(binds));
+	*shared = (struct jail_bind){ .source = dir, .target = "/shared" };
+	j.binds = more;
+	j.n_binds++;
+	j.same_ids = true;
+	j.keep_caps = 1ull << CAP_CHOWN;
+	assert_int_equal(jail_run(&j, "make", NULL), EROFS);
+	shared->writable = true;
+	shared->no_links = true;
+	assert_int_equal(jail_run(&j, "make", NULL), 0);
+	assert_int_equal(stat(made, &st), 0);
+	assert_int_equal(st.st_uid, geteuid() ? geteuid() : 4321);
+	assert_int_equal(unlink(made), 0);
+	/* Without same_ids root's jail is somebody else's. */
+	j.same_ids = false;
+	assert_int_equal(jail_run(&j, "make", NULL), geteuid() ? 0 : EACCES);
+	shared->source = link;
+	assert_int_equal(jail_start(&j, "make", NULL, -1, 2, &c, &e), -ELOOP);
+	unlink(made);
+	unlink(link);
+	assert_int_equal(rmdir(dir), 0);
 }
 
 static unsigned outside_uid(pid_t pid)
@@ -720,6 +771,7 @@ static const struct CMUnitTest tests[] = {
 	TEST_BOTH(test_reduced),
 	TEST_BOTH(test_proc),
 	TEST_BOTH(test_owner),
+	TEST_BOTH(test_shared_directory),
 	TEST_BOTH(test_outside_id_and_death),
 	TEST_BOTH(test_bad_description),
 	TEST(test_probe),
