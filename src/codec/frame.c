@@ -90,6 +90,7 @@ static const struct field configure_fields[] = {
 	F_U32(frame_configure, ipv4_addr), F_U32(frame_configure, ipv4_gateway),
 	F_U32(frame_configure, ipv4_dns),  F_U8(frame_configure, ipv4_prefix),
 	F_U16(frame_configure, mtu),       F_LIST(frame_configure, hosts),
+	F_LIST(frame_configure, volumes),  F_U32(frame_configure, volume_timeout_ms),
 };
 static const struct field configured_fields[] = {
 	F_U64(frame_configured, uptime_ns),
@@ -216,7 +217,7 @@ static const struct message messages[] = {
 	NO_STRUCT(EOF),
 	MESSAGE(CREDIT, frame_credit, credit_fields),
 	NO_STRUCT(CLOSE),
-	MESSAGE(CONFIGURE, frame_configure, configure_fields),
+	MESSAGE_GROWN(CONFIGURE, frame_configure, configure_fields, 8),
 	MESSAGE(CONFIGURED, frame_configured, configured_fields),
 	MESSAGE(CLOCK, frame_clock, clock_fields),
 	NO_STRUCT(METRICS),

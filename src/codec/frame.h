@@ -181,7 +181,16 @@ struct frame_configure {
 	uint8_t ipv4_prefix;
 	uint16_t mtu; /* 0 = the device's own */
 	struct frame_list hosts; /* further lines of /etc/hosts */
+	/*
+	 * What is mounted, parents first.  FRAME_VOLUME_STRINGS strings each: kind ("dir", "file",
+	 * "tmpfs"), mode ("ro", "rw"), a number (of dir and file: on the port agent.fuse; of
+	 * tmpfs: its size in bytes, 0 = the kernel's default), owner (a user, or empty), path
+	 */
+	struct frame_list volumes;
+	uint32_t volume_timeout_ms; /* silence of the file server after which volumes are given up */
 };
+
+#define FRAME_VOLUME_STRINGS 5u
 
 struct frame_configured {
 	uint64_t uptime_ns; /* CLOCK_BOOTTIME when the agent was ready */

@@ -33,6 +33,7 @@ void sandbox_config_fini(struct sandbox_config *c)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(config_strings); i++)
 		free(*config_string_at(c, &config_strings[i]));
+	volume_list_fini(&c->volumes);
 	*c = (struct sandbox_config){ .name = NULL };
 }
 
@@ -46,6 +47,41 @@ static json_t *config_ports_to_json(const struct publish_list *l)
 		json_array_append_new(a, json_string(text));
 	}
 	return a;
+}
+
+static json_t *config_volume_to_json(const struct volume *v)
+{
+	json_t *j = json_object();
+	int bad = 0;
+
+	if (!j)
+		return NULL;
+	if (v->kind == VOLUME_HOST)
+		bad |= json_object_set_new(j, "source", json_string(v->source));
+	bad |= json_object_set_new(j, "guest", json_string(v->guest));
+	bad |= json_object_set_new(j, "readonly", json_boolean(v->readonly));
+	bad |= json_object_set_new(j, "file", json_boolean(v->file));
+	bad |= json_object_set_new(j, "named", json_boolean(v->named));
+	bad |= json_object_set_new(j, "size", json_integer((json_int_t)v->size));
+	if (v->owner)
+		bad |= json_object_set_new(j, "owner", json_string(v->owner));
+	if (bad) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+static json_t *config_volumes_to_json(const struct volume_list *l)
+{
+	json_t *j = json_array();
+
+	for (unsigned i = 0; i < l->n; i++)
+		if (json_array_append_new(j, config_volume_to_json(&l->v[i]))) {
+			json_decref(j);
+			return NULL;
+		}
+	return j;
 }
 
 static json_t *config_to_json(const struct sandbox_config *c)
@@ -65,6 +101,10 @@ static json_t *config_to_json(const struct sandbox_config *c)
 	bad |= json_object_set_new(j, "disk_bytes", json_integer((json_int_t)c->disk_bytes));
 	bad |= json_object_set_new(j, "boot_timeout_s", json_integer(c->boot_timeout_s));
 	bad |= json_object_set_new(j, "ports", config_ports_to_json(&c->ports));
+	bad |= json_object_set_new(j, "volumes", config_volumes_to_json(&c->volumes));
+	bad |= json_object_set_new(j, "volume_timeout_s",
+				   json_integer(c->volume_timeout_s ? c->volume_timeout_s
+								    : SANDBOX_VOLUME_TIMEOUT_S));
 	bad |= json_object_set_new(j, "ephemeral", json_boolean(c->ephemeral));
 	bad |= json_object_set_new(j, "detached", json_boolean(c->detached));
 	if (bad) {
@@ -117,6 +157,69 @@ static int config_get_ports(json_t *j, struct publish_list *out, struct err *e)
 	return 0;
 }
 
+static int config_copy(json_t *j, const char *key, char **to, struct err *e)
+{
+	json_t *v = json_object_get(j, key);
+
+	if (!v)
+		return 0;
+	if (!json_is_string(v))
+		return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": '%s' must be a string", key);
+	*to = strdup(json_string_value(v));
+	return *to ? 0 : err_errno(e, ENOMEM, SANDBOX_CONFIG_FILE);
+}
+
+static int config_volume(json_t *j, struct volume *v, struct err *e)
+{
+	int64_t size = 0;
+	int rc;
+
+	if ((rc = config_copy(j, "source", &v->source, e)) ||
+	    (rc = config_copy(j, "guest", &v->guest, e)) ||
+	    (rc = config_copy(j, "owner", &v->owner, e)) ||
+	    (rc = config_get_int(j, "size", 0, CONFIG_MEMORY_MAX, &size, e)))
+		return rc;
+	if (!v->guest || v->guest[0] != '/' || (v->source && v->source[0] != '/'))
+		return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": a volume's paths are not absolute");
+	v->kind = v->source ? VOLUME_HOST : VOLUME_TMPFS;
+	v->size = (uint64_t)size;
+	v->readonly = json_is_true(json_object_get(j, "readonly"));
+	v->file = json_is_true(json_object_get(j, "file"));
+	v->named = json_is_true(json_object_get(j, "named"));
+	return 0;
+}
+
+/* A configuration without them is one without volumes. */
+static int config_volumes(json_t *j, struct sandbox_config *c, struct err *e)
+{
+	json_t *list = json_object_get(j, "volumes"), *v;
+	int64_t timeout = SANDBOX_VOLUME_TIMEOUT_S;
+	size_t i;
+	int rc = 0;
+
+	if (json_object_get(j, "volume_timeout_s"))
+		rc = config_get_int(j, "volume_timeout_s", 1, SANDBOX_VOLUME_TIMEOUT_MAX_S,
+				    &timeout, e);
+	c->volume_timeout_s = (unsigned)timeout;
+	if (!rc && list && !json_is_array(list))
+		rc = err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": 'volumes' must be a list");
+	if (rc || !list)
+		return rc;
+	json_array_foreach(list, i, v)
+	{
+		struct volume one = { .source = NULL };
+
+		rc = config_volume(v, &one, e);
+		if (rc)
+			volume_fini(&one);
+		else
+			rc = volume_list_add(&c->volumes, &one, e);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
 static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
 {
 	int64_t cpus = 0, memory = 0, disk = 0, boot = 0;
@@ -144,7 +247,7 @@ static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
 	c->boot_timeout_s = (unsigned)boot;
 	c->ephemeral = json_is_true(json_object_get(j, "ephemeral"));
 	c->detached = json_is_true(json_object_get(j, "detached"));
-	return 0;
+	return config_volumes(j, c, e);
 }
 
 int sandbox_config_parse(const char *text, size_t len, struct sandbox_config *out, struct err *e)

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "codec/publish.h"
+#include "codec/volume.h"
 
 struct sandbox_config {
 	char *name;
@@ -28,9 +29,14 @@ struct sandbox_config {
 	uint64_t disk_bytes; /* size of the upper */
 	unsigned boot_timeout_s;
 	struct publish_list ports; /* the descriptors come with the supervisor's start */
+	struct volume_list volumes; /* host paths looked up and absolute; parents first */
+	unsigned volume_timeout_s; /* a file server that is silent for so long is given up */
 	bool ephemeral; /* ends with its owner's connection; nothing of it is kept */
 	bool detached; /* ephemeral, and outlives its owner's connection */
 };
+
+#define SANDBOX_VOLUME_TIMEOUT_S 30u
+#define SANDBOX_VOLUME_TIMEOUT_MAX_S 86400u
 
 /* Files of a sandbox's directory. */
 #define SANDBOX_CONFIG_FILE "config.json"
