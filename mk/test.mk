@@ -9,7 +9,7 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/tests/fuzz/%)
 T ?= 60
 
 # A test links every floor; the archives bring in only what it calls.
-TEST_FLOORS = $(call floors,agent capi cli server lib sandbox engine vmm net image sys codec base) $(LLHTTP_A)
+TEST_FLOORS = $(call floors,agent capi cli server lib sandbox engine vmm net volume image sys codec base) $(LLHTTP_A)
 TEST_LIBS = $(CMOCKA_LIBS) $(LLHTTP_LIBS) -lm $(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(CURL_LIBS)
 
 $(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)
@@ -28,7 +28,7 @@ $(O)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay_main.o $(TEST_FL
 	$(call link,$(TEST_LIBS))
 
 # The fuzzers themselves: clang, ASan + UBSan, all of our sources instrumented.
-FUZZ_LIB_SRC = $(foreach f,base codec sys net image vmm engine sandbox lib,$($(f)_SRC))
+FUZZ_LIB_SRC = $(foreach f,base codec sys net volume image vmm engine sandbox lib,$($(f)_SRC))
 $(O)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRC)
 	$(call say,FUZZCC,$@)
 	$(Q)mkdir -p $(@D)
@@ -60,6 +60,12 @@ test-prepared: all lint $(UNIT_BIN) $(FUZZ_REPLAY) kernel demo-image $(E2E_GUEST
 	$(Q)O=$(O) tools/run-tests --unit $(O)/tests/unit --replay $(O)/tests/replay --lab tests/lab/run --e2e tests/e2e
 check-e2e: all kernel demo-image $(E2E_GUESTS) container-parts $(HTTP_LOAD) ## only the end-to-end tests (ARGS= for pytest)
 	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(ARGS)
+
+.PHONY: check-volumes
+check-volumes: all kernel demo-image $(addprefix $(O)/tests/unit/test_volume_,codec share) $(O)/tests/replay/fuzz_volume_spec $(O)/tests/replay/fuzz_volume_request ## only the tests of volumes (T=600: random operations for so many seconds)
+	$(Q)for t in codec share; do $(O)/tests/unit/test_volume_$$t || exit 1; done
+	$(Q)for f in spec request; do $(O)/tests/replay/fuzz_volume_$$f tests/fuzz/corpus/volume_$$f/* || exit 1; done
+	$(Q)O=$(O) T=$(if $(filter command line,$(origin T)),$(T),20) tools/run-tests --e2e tests/e2e -- -k test_volumes $(ARGS)
 
 fuzz: $(FUZZ_BIN) ## run each fuzzer for T seconds (default 60)
 	$(Q)for f in $(FUZZ_BIN); do tools/run-fuzzer $$f $(T) || exit 1; done
