@@ -180,25 +180,17 @@ int agent_hello(struct link *l, const struct frame *f)
 	return 0;
 }
 
-static void agent_configure(struct link *l, const struct frame *f)
+void agent_configured(struct agent *a, const struct err *e)
 {
-	struct agent *a = l->agent;
-	struct frame_configure req;
 	struct frame_configured done = { 0 };
-	struct err e = ERR_INIT;
+	struct link *l = a->configuring;
 	struct timespec now;
 	struct utsname uts;
-	int rc;
 
-	if (frame_decode(f, &req, sizeof(req)))
-		rc = err_set(&e, EPROTO, "CONFIGURE: malformed request");
-	else if (a->configured)
-		rc = err_set(&e, EALREADY, "CONFIGURE: the machine is configured already");
-	else
-		rc = a->platform->configure ? a->platform->configure(a, &req, &e) : 0;
-	if (rc) {
+	a->configuring = NULL;
+	if (e) {
 		link_reset(l);
-		link_send_error(l, 0, &e);
+		link_send_error(l, 0, e);
 		return;
 	}
 	a->configured = true;
@@ -206,7 +198,33 @@ static void agent_configure(struct link *l, const struct frame *f)
 	done.uptime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	if (!uname(&uts))
 		done.kernel = frame_str_of(uts.release);
-	link_send(l, 0, FRAME_CONFIGURED, &done);
+	/* A host that has said HELLO again since has to find out by itself. */
+	if (l->synced)
+		link_send(l, 0, FRAME_CONFIGURED, &done);
+}
+
+static void agent_configure(struct link *l, const struct frame *f)
+{
+	struct agent *a = l->agent;
+	struct frame_configure req;
+	struct err e = ERR_INIT;
+	int rc;
+
+	if (frame_decode(f, &req, sizeof(req)))
+		rc = err_set(&e, EPROTO, "CONFIGURE: malformed request");
+	else if (a->configured || a->configuring)
+		rc = err_set(&e, EALREADY, "CONFIGURE: the machine is configured already");
+	else
+		rc = 0;
+	if (rc) {
+		link_reset(l);
+		link_send_error(l, 0, &e);
+		return;
+	}
+	a->configuring = l;
+	rc = a->platform->configure ? a->platform->configure(a, &req, &e) : 0;
+	if (rc <= 0)
+		agent_configured(a, rc ? &e : NULL);
 }
 
 static void agent_clock(struct link *l, const struct frame *f)

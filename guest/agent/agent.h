@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -26,7 +27,10 @@ struct agent_platform {
 	/* Wall clock and entropy of a HELLO.  A failure keeps the link shut. */
 	int (*seed)(uint64_t realtime_ns, const uint8_t *entropy, size_t n, struct err *e);
 	int (*set_clock)(uint64_t realtime_ns, struct err *e);
-	/* Mounts, names, network.  On success fills in the descriptors of struct agent. */
+	/*
+	 * Mounts, names, network.  On success fills in the descriptors of struct agent.
+	 * Return: 0; 1: agent_configured() will be called; or a negative errno.
+	 */
 	int (*configure)(struct agent *a, const struct frame_configure *c, struct err *e);
 	void (*shutdown)(struct agent *a, uint32_t grace_ms);
 };
@@ -36,6 +40,7 @@ struct agent {
 	const struct agent_platform *platform;
 	const char *build; /* version string for HELLO_ACK */
 	bool configured;
+	struct link *configuring; /* CONFIGURE came over it and is not answered yet */
 	bool stopping; /* SHUTDOWN was seen: nothing new is started */
 	bool ended; /* agent_run() returns */
 
@@ -56,6 +61,7 @@ struct agent {
 	unsigned old_cgroups[AGENT_OLD_CGROUPS], next_old; /* see proc_release() */
 	struct list interps; /* struct interp: interpreters of REPL_RUN */
 	size_t repl_code_bytes; /* code that waits to be run, of all calls */
+	pid_t pump_pid; /* of the volumes (volumes.c); 0 = there is none */
 };
 
 /**
@@ -155,6 +161,9 @@ void link_open(struct link *l, struct channel *c, uint32_t id, const struct chan
 
 /* One complete frame of a synced link (agent.c). */
 void agent_frame(struct link *l, const struct frame *f);
+
+/* A CONFIGURE that took longer is done (agent.c); @e: it failed, else NULL. */
+void agent_configured(struct agent *a, const struct err *e);
 
 /* A HELLO (agent.c). Return: 0 = the link is synced. */
 int agent_hello(struct link *l, const struct frame *f);

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "agent/volumes.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -176,5 +177,8 @@ int boot_configure(struct agent *a, const struct frame_configure *c, struct err 
 {
 	int rc = root_mount(a, c, e);
 
-	return rc ? rc : net_configure(c, e);
+	if (!rc)
+		rc = net_configure(c, e);
+	/* Last: it goes on when the others are done. */
+	return rc ? rc : volumes_configure(a, c, e);
 }

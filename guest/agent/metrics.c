@@ -116,7 +116,7 @@ static bool metrics_is_user(const char *text)
 	return state != 'Z' && state != 'X' && !(flags & METRICS_PF_KTHREAD);
 }
 
-static uint32_t metrics_processes(int proc_fd)
+static uint32_t metrics_processes(int proc_fd, pid_t pump)
 {
 	int fd = openat(proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -127,8 +127,8 @@ static uint32_t metrics_processes(int proc_fd)
 	while (dir && (d = readdir(dir))) {
 		long pid = strtol(d->d_name, NULL, 10);
 
-		/* The agent, and this helper of its. */
-		if (pid <= 1 || pid == getpid() || pid == getppid())
+		/* The agent, this helper of its, and the pump of the volumes. */
+		if (pid <= 1 || pid == getpid() || pid == getppid() || pid == pump)
 			continue;
 		snprintf(name, sizeof(name), "%s/stat", d->d_name);
 		n += metrics_is_user(metrics_text(fd, name, text, sizeof(text)));
@@ -139,7 +139,7 @@ static uint32_t metrics_processes(int proc_fd)
 }
 
 /* In the helper. @disk_fd: -1 = the root directory */
-static void metrics_collect(int proc_fd, int disk_fd, struct frame_metrics_reply *m)
+static void metrics_collect(int proc_fd, int disk_fd, pid_t pump, struct frame_metrics_reply *m)
 {
 	auto_free char *text = malloc(METRICS_FILE_MAX);
 	struct timespec now;
@@ -156,7 +156,7 @@ static void metrics_collect(int proc_fd, int disk_fd, struct frame_metrics_reply
 		m->load1_milli = (uint32_t)(strtod(text, NULL) * 1000 + 0.5);
 		metrics_net(metrics_text(proc_fd, "self/net/dev", text, METRICS_FILE_MAX), m);
 	}
-	m->processes = metrics_processes(proc_fd);
+	m->processes = metrics_processes(proc_fd, pump);
 	if (!(disk_fd >= 0 ? fstatfs(disk_fd, &fs) : statfs("/", &fs))) {
 		m->disk_total = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
 		m->disk_available = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
@@ -232,7 +232,7 @@ void metrics_open(struct link *l, const struct frame *f)
 	proc_init(&x->proc, metrics_exited);
 	pid = helper_fork(a, &x->proc, keep, ARRAY_SIZE(keep), &x->result_fd, &e);
 	if (!pid) {
-		metrics_collect(proc_fd, disk_fd, &x->reply);
+		metrics_collect(proc_fd, disk_fd, a->pump_pid, &x->reply);
 		helper_exit(x->result_fd, &x->reply, sizeof(x->reply));
 	}
 	if (pid < 0) {

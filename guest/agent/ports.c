@@ -18,11 +18,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/volumes.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #define PORTS_CLASS "/sys/class/virtio-ports"
 #define PORTS_UEVENT_GROUP 1
+#define PORTS_FUSE "agent.fuse" /* only where there are volumes */
 
 static const struct {
 	const char *name;
@@ -37,6 +39,7 @@ struct ports {
 	struct loop_watch uevents;
 	int fd;
 	bool open[ARRAY_SIZE(ports_wanted)];
+	bool fuse;
 };
 
 static struct ports ports_state;
@@ -66,6 +69,16 @@ static void ports_try(struct ports *p, int class_fd, const char *node)
 	if (snprintf(path, sizeof(path), "%s/name", node) >= (int)sizeof(path) ||
 	    ports_read_name(class_fd, path, name, sizeof(name)) <= 0)
 		return;
+	if (!p->fuse && !strcmp(name, PORTS_FUSE)) {
+		fd = openat(p->agent->dev_fd, node, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0) {
+			log_err("event=port_open name=%s: %m", name);
+			return;
+		}
+		p->fuse = true;
+		volumes_port(p->agent, fd);
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(ports_wanted); i++) {
 		if (p->open[i] || strcmp(name, ports_wanted[i].name))
 			continue;
@@ -80,7 +93,7 @@ static void ports_try(struct ports *p, int class_fd, const char *node)
 	}
 }
 
-/* Return: are all ports open? */
+/* Return: are all ports open, as far as is known? */
 static bool ports_scan(struct ports *p)
 {
 	DIR *dir = opendir(PORTS_CLASS);
@@ -95,7 +108,7 @@ static bool ports_scan(struct ports *p)
 	closedir(dir);
 	for (size_t i = 0; i < ARRAY_SIZE(ports_wanted); i++)
 		all &= p->open[i];
-	return all;
+	return all && !volumes_want_port(p->agent);
 }
 
 static void ports_event(struct loop_watch *w, uint32_t events)

@@ -8,8 +8,9 @@
  *   no ACPI to power off with).
  *
  * States
- *   terminating  until no process is left or the grace is over
- *   killing      until no process is left or POWER_KILL_MS is over
+ *   terminating  until no process is left or the grace is over; the pump of the volumes
+ *                ignores the signal and is not counted, so that what ends can still write
+ *   killing      the pump too, so that nobody waits for a volume any more; until no process is left or POWER_KILL_MS is over
  *   unmounting   in a child, because a volume's server may hang; at most POWER_SYNC_MS
  */
 #include "agent/boot.h"
@@ -21,6 +22,7 @@
 #include <sys/wait.h>
 
 #include "agent/proc.h"
+#include "agent/volumes.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -56,6 +58,8 @@ static void power_unmount(void)
 	int overlay = root_leave();
 	pid_t pid;
 
+	/* Nobody is left to use them, or those who are wait for them in vain. */
+	volumes_stop(power.agent);
 	close_fd(&power.agent->disk_fd);
 	power.state = POWER_SYNC;
 	proc_init(&power.sync, power_synced);

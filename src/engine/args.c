@@ -10,6 +10,7 @@
 const char *const engine_port_names[ENGINE_PORT_COUNT] = {
 	[ENGINE_PORT_CTL] = "agent.ctl",
 	[ENGINE_PORT_BULK] = "agent.bulk",
+	[ENGINE_PORT_FUSE] = "agent.fuse",
 };
 
 void engine_arg(struct engine_args *a, const char *fmt, ...)

@@ -11,7 +11,8 @@
  *
  *   virtio-blk, serial "image"   the root image, read-only
  *   virtio-blk, serial "upper"   what the sandbox writes
- *   virtio-console               hvc0 (boot log) and the ports agent.ctl, agent.bulk
+ *   virtio-console               hvc0 (boot log) and the ports agent.ctl, agent.bulk, and
+ *                                agent.fuse if there are volumes
  *   virtio-net                   eth0, only if there is a network
  *   virtio-rng
  *
@@ -32,7 +33,7 @@
 #define ENGINE_MEMORY_MIN (128ull << 20)
 #define ENGINE_MEMORY_MAX (1024ull << 30)
 
-enum engine_port { ENGINE_PORT_CTL, ENGINE_PORT_BULK, ENGINE_PORT_COUNT };
+enum engine_port { ENGINE_PORT_CTL, ENGINE_PORT_BULK, ENGINE_PORT_FUSE, ENGINE_PORT_COUNT };
 
 struct engine_disk {
 	int fd; /* of a raw file; read-write unless readonly */
@@ -48,7 +49,7 @@ struct engine_vm_desc {
 	struct engine_disk disks[ENGINE_DISKS_MAX];
 	unsigned n_disks;
 	int console_fd; /* stream socket: hvc0 */
-	int port_fds[ENGINE_PORT_COUNT]; /* stream sockets, by enum engine_port */
+	int port_fds[ENGINE_PORT_COUNT]; /* stream sockets, by enum engine_port; -1 = none */
 	int net_fd; /* stream socket to msb-net; -1 = no NIC */
 	int log_fd; /* stdout and stderr of the VM process */
 	/*

@@ -61,6 +61,8 @@ static void kvm_add_devices(struct engine_args *a, const struct engine_vm_desc *
 	engine_arg(a, "--console-fd");
 	engine_arg(a, "%d", engine_arg_fd(a, d->console_fd));
 	for (int i = 0; i < ENGINE_PORT_COUNT; i++) {
+		if (d->port_fds[i] < 0)
+			continue;
 		engine_arg(a, "--port");
 		engine_arg(a, "fd=%d,name=%s", engine_arg_fd(a, d->port_fds[i]),
 			   engine_port_names[i]);

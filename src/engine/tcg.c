@@ -94,6 +94,8 @@ static void tcg_add_consoles(struct engine_args *a, const struct engine_vm_desc 
 	engine_arg(a, "-device");
 	engine_arg(a, "virtconsole,chardev=console");
 	for (int i = 0; i < ENGINE_PORT_COUNT; i++) {
+		if (d->port_fds[i] < 0)
+			continue;
 		tcg_add_chardev(a, engine_port_names[i], d->port_fds[i]);
 		engine_arg(a, "-device");
 		engine_arg(a, "virtserialport,chardev=%s,name=%s", engine_port_names[i],

@@ -20,10 +20,10 @@ struct supervisor {
 	int owner_fd; /* before the relay takes it over */
 	int ports_fd; /* the first socket of cfg.ports, before msb-net has them; -1 = none */
 
-	struct child vm, net;
-	struct loop_watch vm_watch, net_watch, signal_watch, listen_watch;
+	struct child vm, net, volume;
+	struct loop_watch vm_watch, net_watch, volume_watch, signal_watch, listen_watch;
 	int signal_fd, listen_fd;
-	struct taillog console, vm_log, net_log;
+	struct taillog console, vm_log, net_log, volume_log;
 	struct loop_timer boot_timer, stop_timer, linger_timer;
 	uint64_t started_ns;
 
@@ -35,5 +35,19 @@ struct supervisor {
 
 /* Everything that has to exist before the VM starts, and the VM. */
 int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struct err *e);
+
+/* A pipe for what a child prints; *@theirs is the writing end. */
+int supervisor_log_pipe(struct supervisor *s, struct taillog *t, const char *name, int *theirs,
+			struct err *e);
+
+/* volumes.c: starts the file server if it is needed; *@port_fd is then the VM's end (the caller's). */
+int volumes_start(struct supervisor *s, int *port_fd, struct err *e);
+
+/* Is there one that the file server serves? */
+bool volumes_any_shared(const struct sandbox_config *cfg);
+
+/* What the agent has to know of the volumes; @b holds the strings. */
+int volumes_configure(const struct sandbox_config *cfg, struct frame_configure *c, struct buf *b,
+		      struct err *e);
 
 #endif

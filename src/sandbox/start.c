@@ -2,7 +2,7 @@
 /*
  * DOC: Starting the processes of a sandbox
  *
- * Order: root image opened and checked, upper made, sockets, msb-net, VM; the VM's jail
+ * Order: root image opened and checked, upper made, sockets, msb-volume, msb-net, VM; the VM's jail
  * is made beside all this (engine_prepare()).  All of it happens before the guest's first
  * instruction, so that a missing part is one clear error and not a guest that hangs.
  * Whatever was started before a failure ends with the supervisor (die_with_parent), which
@@ -70,9 +70,8 @@ static int start_socketpair(int *ours, int *theirs, struct err *e)
 	return 0;
 }
 
-/* A pipe for what a child prints; *@theirs is the writing end. */
-static int start_log(struct supervisor *s, struct taillog *t, const char *name, int *theirs,
-		     struct err *e)
+int supervisor_log_pipe(struct supervisor *s, struct taillog *t, const char *name, int *theirs,
+			struct err *e)
 {
 	int fds[2];
 
@@ -155,7 +154,7 @@ static int start_net(struct supervisor *s, int frames_fd, struct err *e)
 	int rc = args ? parts_path("msb-net", &program, e) : err_errno(e, ENOMEM, "msb-net");
 
 	if (!rc)
-		rc = start_log(s, &s->net_log, "net.log", &log_fd, e);
+		rc = supervisor_log_pipe(s, &s->net_log, "net.log", &log_fd, e);
 	if (rc)
 		return rc;
 	start_net_args(s, frames_fd, log_fd, args);
@@ -210,7 +209,7 @@ static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ct
 		.flags = CONFIGURE_UPPER,
 		.hostname = frame_str_of(s->cfg.name),
 	};
-	struct buf hosts = BUF_INIT;
+	struct buf hosts = BUF_INIT, volumes = BUF_INIT;
 	int rc;
 
 	if (strcmp(s->cfg.scope, "none")) {
@@ -226,8 +225,15 @@ static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ct
 		frame_list_add(&hosts, &c.hosts, host, sizeof(host) - 1);
 	}
 	frame_list_end(&hosts, &c.hosts);
-	s->relay_up = true;
-	rc = relay_init(&s->relay, s->loop, ops, ctl, bulk, &c, e);
+	rc = volumes_configure(&s->cfg, &c, &volumes, e);
+	if (rc) {
+		close(ctl);
+		close(bulk);
+	} else {
+		s->relay_up = true;
+		rc = relay_init(&s->relay, s->loop, ops, ctl, bulk, &c, e);
+	}
+	buf_fini(&volumes);
 	buf_fini(&hosts);
 	return rc;
 }
@@ -252,14 +258,14 @@ static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct en
 		    struct err *e)
 {
 	auto_close int image_fd = -1, upper_fd = -1, console_fd = -1, log_fd = -1;
-	auto_close int ctl_fd = -1, bulk_fd = -1, net_fd = -1, net_theirs = -1;
+	auto_close int ctl_fd = -1, bulk_fd = -1, fuse_fd = -1, net_fd = -1, net_theirs = -1;
 	int ours = -1, ctl, bulk, rc;
 
 	if ((rc = rootimage_open(s->cfg.image_path, &image_fd, e)) ||
 	    (rc = start_open_upper(s, &upper_fd, e)) ||
 	    (rc = start_socketpair(&ours, &console_fd, e)) ||
 	    (rc = taillog_init(&s->console, s->loop, ours, s->logdirfd, "console.log", e)) ||
-	    (rc = start_log(s, &s->vm_log, "vm.log", &log_fd, e)) ||
+	    (rc = supervisor_log_pipe(s, &s->vm_log, "vm.log", &log_fd, e)) ||
 	    (rc = start_socketpair(&ctl, &ctl_fd, e)))
 		return rc;
 	rc = start_socketpair(&bulk, &bulk_fd, e);
@@ -267,8 +273,7 @@ static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct en
 		close(ctl);
 		return rc;
 	}
-	rc = start_relay(s, ops, ctl, bulk, e);
-	if (rc)
+	if ((rc = start_relay(s, ops, ctl, bulk, e)) || (rc = volumes_start(s, &fuse_fd, e)))
 		return rc;
 	if (strcmp(s->cfg.scope, "none")) {
 		if ((rc = start_socketpair(&net_fd, &net_theirs, e)) ||
@@ -281,6 +286,7 @@ static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct en
 	desc->console_fd = console_fd;
 	desc->port_fds[ENGINE_PORT_CTL] = ctl_fd;
 	desc->port_fds[ENGINE_PORT_BULK] = bulk_fd;
+	desc->port_fds[ENGINE_PORT_FUSE] = fuse_fd;
 	desc->net_fd = net_fd;
 	desc->log_fd = log_fd;
 	s->started_ns = loop_now_ns();

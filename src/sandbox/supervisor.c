@@ -115,6 +115,7 @@ static void supervisor_finish(struct supervisor *s)
 		return;
 	s->ended = true;
 	child_kill(&s->net);
+	child_kill(&s->volume);
 	supervisor_set_state(s, SANDBOX_STOPPED);
 	if (relay_drained(&s->relay))
 		supervisor_leave(s);
@@ -395,11 +396,13 @@ static void supervisor_fini(struct supervisor *s)
 {
 	child_kill(&s->vm);
 	child_kill(&s->net);
+	child_kill(&s->volume);
 	if (s->relay_up)
 		relay_fini(&s->relay);
 	taillog_fini(&s->console);
 	taillog_fini(&s->vm_log);
 	taillog_fini(&s->net_log);
+	taillog_fini(&s->volume_log);
 	close_fd(&s->listen_fd);
 	close_fd(&s->signal_fd);
 	unlinkat(s->dirfd, SANDBOX_CTL_SOCK, 0);
@@ -424,8 +427,8 @@ int supervisor_main(int dirfd, const char *dir_path, int owner_fd, int ports_fd)
 {
 	static struct supervisor s = {
 		/* large, and there is one */
-		.vm = CHILD_INIT, .net = CHILD_INIT, .signal_fd = -1,
-		.listen_fd = -1,  .logdirfd = -1,
+		.vm = CHILD_INIT, .net = CHILD_INIT, .volume = CHILD_INIT,
+		.signal_fd = -1,  .listen_fd = -1,   .logdirfd = -1,
 	};
 	struct err e = ERR_INIT;
 	int status = 1;
