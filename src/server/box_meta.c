@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "server/box.h"
+#include "lib/volumes.h"
 #include "sys/file.h"
 #include "sys/parts.h"
 
@@ -125,6 +126,40 @@ json_t *box_port_texts(const struct box *b)
 	return a;
 }
 
+/* config.volumes: named volumes of the namespace, and what the server allows of its host. */
+static int box_make_volumes(struct box *b, struct err *e)
+{
+	const struct server_options *opt = b->server->opt;
+	struct volumes_policy policy = {
+		.ns = b->ns,
+		.restricted = true,
+		.dirs = opt->allow_volumes,
+		.n_dirs = opt->n_allow_volumes,
+	};
+	json_t *list = json_object_get(b->config, "volumes"), *v;
+	auto_free char *parent = NULL;
+	size_t i;
+	int rc = 0;
+
+	if (!json_array_size(list))
+		return 0;
+	json_array_foreach(list, i, v)
+	{
+		struct volume one;
+
+		if (!rc)
+			rc = volume_parse(json_string_value(v), false, &one, e);
+		if (!rc)
+			rc = volume_list_add(&b->cfg.volumes, &one, e);
+	}
+	if (!rc)
+		rc = volumes_parent(opt->home, b->ns, &parent, e);
+	policy.parent = parent;
+	if (!rc)
+		rc = volumes_resolve(&b->cfg.volumes, &policy, e);
+	return rc ? err_wrap(e, "config.volumes") : 0;
+}
+
 int box_make_config(struct box *b, struct err *e)
 {
 	const char *scope = rpc_string(b->config, "scope");
@@ -145,7 +180,8 @@ int box_make_config(struct box *b, struct err *e)
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
 	    (rc = parts_path("vmlinux", &cfg->kernel, e)))
 		return rc;
-	return box_read_ports(b, e);
+	rc = box_read_ports(b, e);
+	return rc ? rc : box_make_volumes(b, e);
 }
 
 /* ---- what is noted about it ---------------------------------------------------------------- */
@@ -197,6 +233,8 @@ int box_make_meta(struct box *b, const struct image *image, struct err *e)
 	if (!b->meta)
 		return err_set(e, EINVAL, "the image's configuration is not valid UTF-8");
 	rc = box_strdup(&b->cfg.image_path, image->rootfs, e);
+	if (!rc)
+		rc = volumes_own(&b->cfg.volumes, image->config.user, e);
 	return rc ? rc : box_set_env(b, e);
 }
 

@@ -34,6 +34,8 @@ struct server_options {
 	const char *ns; /* with stdio: the namespace of its sandboxes */
 	const char *jail; /* "full" or "reduced", of every process of its sandboxes */
 	const char *publish; /* where sandboxes may publish ports: "local", "any" or "none" */
+	const char *const *allow_volumes; /* of volumes_allow(): for paths of the host */
+	size_t n_allow_volumes;
 	const char *audit_log; /* "none" = none; NULL = <home>/server.audit.log */
 	int ready_fd; /* gets a line "ready <address>\n" when requests are taken; -1 = none */
 };

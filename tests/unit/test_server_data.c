@@ -493,7 +493,8 @@ static void parameters_are_checked_against_the_schema(void **state)
 	expect_params("sandbox.list", "{\"namespace\":\"*\"}", NULL);
 	expect_params("sandbox.stop", "{\"sandbox\":\"a\",\"namespace\":\"*\"}", "letters, digits");
 	expect_params("sandbox.start",
-		      "{\"sandbox\":\"a\",\"config\":{\"memory\":512.0,\"cpus\":1.0,\"volumes\":[],"
+		      "{\"sandbox\":\"a\",\"config\":{\"memory\":512.0,\"cpus\":1.0,\"volumes\":["
+		      "\"a:/b\"],"
 		      "\"ports\":null,\"scripts\":{},\"exec\":\"x\",\"envs\":[\"A=1\",\"B=\"]}}",
 		      NULL);
 	expect_params("sandbox.start", "{\"sandbox\":\"a\",\"config\":null,\"timeout\":0.5}", NULL);
@@ -505,8 +506,8 @@ static void parameters_are_checked_against_the_schema(void **state)
 		      "params.config.envs[1] must be KEY=VALUE");
 	expect_params("sandbox.start", "{\"sandbox\":\"a\",\"config\":{\"workdir\":\"x\"}}",
 		      "params.config.workdir must be an absolute path");
-	expect_params("sandbox.start", "{\"sandbox\":\"a\",\"config\":{\"volumes\":[\"a:b\"]}}",
-		      "params.config.volumes is not supported yet");
+	expect_params("sandbox.start", "{\"sandbox\":\"a\",\"config\":{\"volumes\":[\"\"]}}",
+		      "params.config.volumes[0] must not be empty");
 	expect_params("sandbox.start", "{\"sandbox\":\"a\",\"config\":{\"scripts\":{\"a\":\"b\"}}}",
 		      "not supported yet");
 	expect_params("sandbox.start", "{\"sandbox\":\"a\",\"config\":{\"image\":5}}",

@@ -296,7 +296,8 @@ class BaseSandbox(p.SandboxState):
             idle_timeout: seconds without a call after which it is stopped; default: never
             ports: to publish on the server's machine: ["8000:80", "0:8000", "5353:53/udp"]; info() tells
                 which port a 0 became
-            volumes, depends_on, scripts: the server refuses them so far
+            volumes: ["NAME:PATH[:ro]", ...]: named volumes, or paths of the host that the server allows
+            depends_on, scripts: the server refuses them so far
             shell, exec: have no effect so far
         """
         if self._is_started:

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/volumes.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "sys/file.h"
+#include "sys/tree.h"
+
+#define VOLUMES_DATA "data"
+#define VOLUMES_META "volume.json"
+#define VOLUMES_META_MAX 4096u
+#define VOLUMES_DEPTH_MAX 512
+
+static int volumes_make_dir(const char *path, struct err *e)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "cannot make %s", path);
+	return 0;
+}
+
+int volumes_parent(const char *home, const char *ns, char **out, struct err *e)
+{
+	auto_free char *all = NULL;
+	auto_free char *own = NULL;
+	int rc;
+
+	if (asprintf(&all, "%s/" VOLUMES_DIR, home) < 0) {
+		all = NULL;
+		return err_errno(e, ENOMEM, "volumes");
+	}
+	rc = volumes_make_dir(all, e);
+	if (rc || !ns) {
+		*out = rc ? NULL : take_ptr(&all);
+		return rc;
+	}
+	if (asprintf(&own, "%s/@%s", all, ns) < 0) {
+		own = NULL;
+		return err_errno(e, ENOMEM, "volumes");
+	}
+	rc = volumes_make_dir(own, e);
+	*out = rc ? NULL : take_ptr(&own);
+	return rc;
+}
+
+static int volumes_check_name(const char *name, struct err *e)
+{
+	if (volume_name_valid(name))
+		return 0;
+	return err_set(
+		e, EINVAL,
+		"'%.100s' is no name for a volume: 1 to %u letters, digits, '_', '-', '.', the "
+		"first a letter or digit",
+		name, VOLUME_NAME_MAX);
+}
+
+/* The directory of the volume itself, locked against others who make or remove it. */
+static int volumes_lock(const char *parent, int *out, struct err *e)
+{
+	auto_close int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return err_errno(e, errno, "cannot lock %s", parent);
+	*out = take_fd(&fd);
+	return 0;
+}
+
+static int volumes_write_meta(int dirfd, uint64_t quota, struct err *e)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "{\"version\": 1, \"quota\": %llu, \"created\": %lld}\n",
+		 (unsigned long long)quota, (long long)time(NULL));
+	return file_write_at(dirfd, VOLUMES_META, text, strlen(text), 0600, true, e);
+}
+
+int volumes_create(const char *parent, const char *name, uint64_t quota, struct err *e)
+{
+	auto_close int parent_fd = -1, fd = -1;
+	int rc;
+
+	if ((rc = volumes_check_name(name, e)) || (rc = volumes_lock(parent, &parent_fd, e)))
+		return rc;
+	if (mkdirat(parent_fd, name, 0700) < 0)
+		return errno == EEXIST ? err_set(e, EEXIST, "there is a volume '%s' already", name)
+				       : err_errno(e, errno, "cannot make volume '%s'", name);
+	fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || mkdirat(fd, VOLUMES_DATA, 0755) < 0 || fchmodat(fd, VOLUMES_DATA, 0755, 0) < 0)
+		rc = err_errno(e, errno, "cannot make volume '%s'", name);
+	/* Written last: without it, it is no volume. */
+	if (!rc)
+		rc = volumes_write_meta(fd, quota, e);
+	if (rc)
+		tree_remove(parent_fd, name);
+	return rc;
+}
+
+static int volumes_read_meta(int dirfd, const char *name, struct volume_info *out, struct err *e)
+{
+	auto_free char *text = NULL;
+	json_error_t je;
+	json_t *j, *quota;
+	size_t len;
+	int rc = file_read_at(dirfd, VOLUMES_META, VOLUMES_META_MAX, &text, &len, e);
+
+	if (rc)
+		return err_wrap(e, "volume '%s'", name);
+	j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+	quota = json_object_get(j, "quota");
+	if (json_is_integer(quota) && json_integer_value(quota) >= 0) {
+		out->quota = (uint64_t)json_integer_value(quota);
+		out->created_s = json_integer_value(json_object_get(j, "created"));
+	} else {
+		rc = err_set(e, EINVAL,
+			     "volume '%s': " VOLUMES_META " is not what it was written as", name);
+	}
+	json_decref(j);
+	return rc;
+}
+
+static int volumes_open(int parent_fd, const char *name, int *out, struct err *e)
+{
+	auto_close int fd =
+		openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT)
+		return err_set(e, ENOENT,
+			       "there is no volume '%s': make it with `msb volume create %s`, or "
+			       "write ./%s for a directory beside you",
+			       name, name, name);
+	if (fd < 0)
+		return err_errno(e, errno, "volume '%s'", name);
+	*out = take_fd(&fd);
+	return 0;
+}
+
+static bool volumes_in_use(int dirfd)
+{
+	auto_close int fd =
+		openat(dirfd, VOLUMES_DATA, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+static int volumes_get_at(int parent_fd, const char *name, struct volume_info *out, struct err *e)
+{
+	auto_close int fd = -1;
+	int rc;
+
+	*out = (struct volume_info){ .quota = 0 };
+	if ((rc = volumes_check_name(name, e)) || (rc = volumes_open(parent_fd, name, &fd, e)) ||
+	    (rc = volumes_read_meta(fd, name, out, e)))
+		return rc;
+	snprintf(out->name, sizeof(out->name), "%s", name);
+	out->in_use = volumes_in_use(fd);
+	return 0;
+}
+
+int volumes_get(const char *parent, const char *name, struct volume_info *out, struct err *e)
+{
+	auto_close int parent_fd = -1;
+	int rc = volumes_lock(parent, &parent_fd, e);
+
+	return rc ? rc : volumes_get_at(parent_fd, name, out, e);
+}
+
+int volumes_path(const char *parent, const char *name, char **out, struct err *e)
+{
+	if (asprintf(out, "%s/%s/" VOLUMES_DATA, parent, name) < 0) {
+		*out = NULL;
+		return err_errno(e, ENOMEM, "volume '%s'", name);
+	}
+	return 0;
+}
+
+int volumes_remove(const char *parent, const char *name, struct err *e)
+{
+	auto_close int parent_fd = -1, fd = -1;
+	int rc;
+
+	if ((rc = volumes_check_name(name, e)) || (rc = volumes_lock(parent, &parent_fd, e)) ||
+	    (rc = volumes_open(parent_fd, name, &fd, e)))
+		return rc;
+	if (volumes_in_use(fd))
+		return err_set(e, EBUSY, "volume '%s' is in use: stop the sandboxes that have it",
+			       name);
+	rc = tree_remove(parent_fd, name);
+	return rc ? err_errno(e, -rc, "cannot remove volume '%s'", name) : 0;
+}
+
+static int volumes_by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int volumes_named(const struct dirent *d)
+{
+	return volume_name_valid(d->d_name);
+}
+
+int volumes_each(const char *parent, void (*fn)(void *ctx, const struct volume_info *v), void *ctx,
+		 struct err *e)
+{
+	auto_close int parent_fd = -1;
+	struct dirent **names = NULL;
+	int rc = volumes_lock(parent, &parent_fd, e), n;
+
+	if (rc)
+		return rc;
+	n = scandirat(parent_fd, ".", &names, volumes_named, volumes_by_name);
+	if (n < 0)
+		return err_errno(e, errno, "read %s", parent);
+	for (int i = 0; i < n; i++) {
+		struct volume_info v;
+
+		if (!volumes_get_at(parent_fd, names[i]->d_name, &v, NULL))
+			fn(ctx, &v);
+		free(names[i]);
+	}
+	free(names);
+	return 0;
+}
+
+/* Takes @fd. A directory that cannot be read counts as itself. */
+static void volumes_count(int fd, unsigned depth, uint64_t *bytes)
+{
+	DIR *dir = fdopendir(fd);
+	struct dirent *d;
+
+	if (!dir) {
+		close(fd);
+		return;
+	}
+	while ((d = readdir(dir))) {
+		struct stat st;
+		int below;
+
+		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") ||
+		    fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		*bytes += (uint64_t)st.st_blocks * 512 /
+			  (S_ISDIR(st.st_mode) || !st.st_nlink ? 1 : st.st_nlink);
+		if (!S_ISDIR(st.st_mode) || depth == VOLUMES_DEPTH_MAX)
+			continue;
+		below = openat(dirfd(dir), d->d_name,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (below >= 0)
+			volumes_count(below, depth + 1, bytes);
+	}
+	closedir(dir);
+}
+
+int volumes_usage(const char *parent, const char *name, uint64_t *bytes, struct err *e)
+{
+	auto_free char *path = NULL;
+	int rc = volumes_path(parent, name, &path, e), fd;
+
+	if (rc)
+		return rc;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, errno, "volume '%s'", name);
+	*bytes = 0;
+	volumes_count(fd, 0, bytes);
+	return 0;
+}
+
+static int volumes_take_path(struct volume *v, const char *path, struct err *e)
+{
+	char *real = realpath(path, NULL);
+
+	if (!real)
+		return err_errno(e, errno, "volume %s", path);
+	free(v->source);
+	v->source = real;
+	return 0;
+}
+
+static int volumes_resolve_named(struct volume *v, const struct volumes_policy *p, struct err *e)
+{
+	auto_free char *path = NULL;
+	struct err why = ERR_INIT;
+	struct volume_info info;
+	int rc = volumes_get(p->parent, v->source, &info, &why);
+
+	if (rc == -ENOENT && p->ns)
+		return err_set(
+			e, ENOENT,
+			"there is no volume '%s' in namespace %s: who runs the server makes it "
+			"with `msb volume create %s --namespace %s`",
+			v->source, p->ns, v->source, p->ns);
+	if (rc)
+		return err_set(e, -rc, "%s", err_text(&why));
+	rc = volumes_path(p->parent, v->source, &path, e);
+	if (!rc)
+		rc = volumes_take_path(v, path, e);
+	if (rc)
+		return rc;
+	v->kind = VOLUME_HOST;
+	v->named = true;
+	v->size = info.quota;
+	return 0;
+}
+
+/* Is @path one of the directories, or inside one?  By its names alone. */
+static bool volumes_inside(const struct volumes_policy *p, const char *path)
+{
+	for (size_t i = 0; i < p->n_dirs; i++) {
+		size_t n = strlen(p->dirs[i]);
+
+		if (!strcmp(p->dirs[i], "/") ||
+		    (!strncmp(path, p->dirs[i], n) && (!path[n] || path[n] == '/')))
+			return true;
+	}
+	return false;
+}
+
+static int volumes_refuse(const struct volume *v, const struct volumes_policy *p, struct err *e)
+{
+	if (!p->n_dirs)
+		return err_set(
+			e, EINVAL,
+			"%s: this server allows no paths of its host: use a named volume, or "
+			"who runs the server starts it with --allow-volumes DIR",
+			v->source);
+	return err_set(e, EINVAL,
+		       "%s is nothing inside the directories that this server allows for volumes",
+		       v->source);
+}
+
+/*
+ * Whoever asks must not learn what is outside the directories.  That nobody puts a link in the
+ * way before the path is used is the jail's matter: it follows none.
+ */
+static int volumes_check_host(const struct volume *v, const struct volumes_policy *p, struct err *e)
+{
+	auto_free char *real = NULL;
+
+	if (!p->restricted)
+		return 0;
+	if (v->source[0] != '/' || strstr(v->source, "/../") || !volumes_inside(p, v->source))
+		return volumes_refuse(v, p, e);
+	real = realpath(v->source, NULL);
+	return real && volumes_inside(p, real) ? 0 : volumes_refuse(v, p, e);
+}
+
+static int volumes_resolve_host(struct volume *v, const struct volumes_policy *p, struct err *e)
+{
+	struct stat st;
+	int rc = volumes_check_host(v, p, e);
+
+	if (rc)
+		return rc;
+	if (stat(v->source, &st) < 0 && errno == ENOENT)
+		return err_set(
+			e, ENOENT,
+			"%s, which is to be %s in the sandbox, does not exist on this host: make "
+			"it, for example with mkdir -p",
+			v->source, v->guest);
+	rc = volumes_take_path(v, v->source, e);
+	if (rc)
+		return rc;
+	/* Again: it may have become another one. */
+	if (p->restricted && !volumes_inside(p, v->source))
+		return volumes_refuse(v, p, e);
+	if (lstat(v->source, &st) < 0)
+		return err_errno(e, errno, "volume %s", v->source);
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "volume %s is neither a directory nor a regular file",
+			       v->source);
+	v->file = S_ISREG(st.st_mode);
+	return 0;
+}
+
+int volumes_allow(const char *dir, char **out, struct err *e)
+{
+	auto_free char *real = realpath(dir, NULL);
+	struct stat st;
+
+	if (!real || stat(real, &st) < 0)
+		return err_errno(e, errno, "%s", dir);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, ENOTDIR, "%s is no directory", dir);
+	*out = take_ptr(&real);
+	return 0;
+}
+
+int volumes_resolve(struct volume_list *l, const struct volumes_policy *p, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < l->n && !rc; i++) {
+		struct volume *v = &l->v[i];
+
+		if (v->kind == VOLUME_NAMED)
+			rc = volumes_resolve_named(v, p, e);
+		else if (v->kind == VOLUME_HOST)
+			rc = volumes_resolve_host(v, p, e);
+	}
+	volume_list_sort(l);
+	return rc;
+}
+
+int volumes_own(struct volume_list *l, const char *owner, struct err *e)
+{
+	/* Root's ids are the same on both sides, and so each file has its owner. */
+	if (!owner || !*owner || !geteuid())
+		return 0;
+	for (unsigned i = 0; i < l->n; i++) {
+		struct volume *v = &l->v[i];
+
+		if (v->kind == VOLUME_TMPFS || v->owner)
+			continue;
+		v->owner = strdup(owner);
+		if (!v->owner)
+			return err_errno(e, ENOMEM, "volumes");
+	}
+	return 0;
+}
