@@ -106,10 +106,12 @@ int cmd_doctor(const struct cli_command *cmd, int argc, char **argv);
 int cmd_mcp(const struct cli_command *cmd, int argc, char **argv);
 int cmd_server(const struct cli_command *cmd, int argc, char **argv);
 int cmd_supervise(const struct cli_command *cmd, int argc, char **argv);
+int cmd_volume(const struct cli_command *cmd, int argc, char **argv);
 int cmd_version(const struct cli_command *cmd, int argc, char **argv);
 int cmd_help(const struct cli_command *cmd, int argc, char **argv);
 int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
 
-extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], server_opts[], supervise_opts[];
+extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], server_opts[], supervise_opts[],
+	volume_opts[];
 
 #endif

@@ -13,6 +13,7 @@
 #include "cli/terminal.h"
 #include "engine/engine.h"
 #include "lib/launch.h"
+#include "lib/volumes.h"
 #include "sys/parts.h"
 
 #define EXE_MEMORY_DEFAULT (512ull << 20)
@@ -27,6 +28,8 @@ enum exe_opt {
 	EXE_MEMORY,
 	EXE_DISK,
 	EXE_VOLUME,
+	EXE_TMPFS,
+	EXE_VOLUME_TIMEOUT,
 	EXE_PORT,
 	EXE_ENV,
 	EXE_WORKDIR,
@@ -50,11 +53,15 @@ const struct cli_opt exe_opts[] = {
 	[EXE_MEMORY] = { "memory", NULL, "", "SIZE",
 			 "memory, MiB or with a unit: 512, 2G (default 512)" },
 	[EXE_DISK] = { "disk", NULL, "", "SIZE", "room for what the sandbox writes (default 4G)" },
-	[EXE_VOLUME] = { "volume", NULL, "v", "HOST:GUEST",
-			 "share a directory (not supported yet)" },
 	[EXE_PORT] = { "port", NULL, "p", "[ADDR:]HOST:GUEST",
 		       "publish a port on 127.0.0.1 or ADDR; /udp, ranges, HOST 0 = any "
 		       "(repeatable)" },
+	[EXE_VOLUME] = { "volume", NULL, "v", "HOST:GUEST[:ro]",
+			 "share a directory or file, or a named volume (repeatable)" },
+	[EXE_TMPFS] = { "tmpfs", NULL, "", "PATH[:size=SIZE]",
+			"an empty directory in the sandbox's memory (repeatable)" },
+	[EXE_VOLUME_TIMEOUT] = { "volume-timeout", NULL, "", "TIME",
+				 "give up volumes whose file server is silent (default 30s)" },
 	[EXE_ENV] = { "env", NULL, "", "KEY=VALUE", "set an environment variable (repeatable)" },
 	[EXE_WORKDIR] = { "workdir", NULL, "", "DIR",
 			  "directory to start in (default: the image's)" },
@@ -84,7 +91,8 @@ struct exe {
 	const struct cli_command *cmd;
 	const char *image, *script, *program;
 	const char *workdir, *user, *scope, *engine, *kernel, *jail;
-	uint64_t cpus, memory, disk, timeout_ms, boot_timeout_ms;
+	uint64_t cpus, memory, disk, timeout_ms, boot_timeout_ms, volume_timeout_ms;
+	struct volume_list volumes;
 	bool quiet, tty, no_tty;
 	struct buf env_bytes, argv_bytes, rlimit_bytes;
 	struct frame_list env, argv, rlimits;
@@ -143,6 +151,16 @@ static int exe_parse_port(struct exe *x, const char *v)
 	return publish_add(&x->ports, v, &e) ? cli_usage(x->cmd, "--port: %s", err_text(&e)) : 0;
 }
 
+static int exe_add_volume(struct exe *x, bool tmpfs, const char *v)
+{
+	struct volume volume;
+	struct err e = ERR_INIT;
+
+	if (volume_parse(v, tmpfs, &volume, &e) || volume_list_add(&x->volumes, &volume, &e))
+		return cli_usage(x->cmd, "%s", err_text(&e));
+	return 0;
+}
+
 static int exe_parse_option(struct exe *x, int opt, const char *v)
 {
 	static const char *const scopes[] = { "none", "public", "any", "group", NULL };
@@ -156,7 +174,14 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 	case EXE_DISK:
 		return exe_parse_limits(x, opt, v);
 	case EXE_VOLUME:
-		return cli_usage(x->cmd, "--volume is not supported yet");
+	case EXE_TMPFS:
+		return exe_add_volume(x, opt == EXE_TMPFS, v);
+	case EXE_VOLUME_TIMEOUT:
+		if (cli_parse_duration(v, &x->volume_timeout_ms) || x->volume_timeout_ms < 1000 ||
+		    x->volume_timeout_ms > SANDBOX_VOLUME_TIMEOUT_MAX_S * 1000ull)
+			return cli_usage(x->cmd,
+					 "--volume-timeout is '%s': give seconds, at least 1", v);
+		return 0;
 	case EXE_PORT:
 		return exe_parse_port(x, v);
 	case EXE_ENV:
@@ -284,6 +309,12 @@ static int exe_add_all(struct exe *x, char *const *words, struct err *e)
 	return rc;
 }
 
+/* As whom the command runs. */
+static const char *exe_user(const struct exe *x, const struct image *image)
+{
+	return x->user ? x->user : image->config.user;
+}
+
 /*
  * What runs: --exec, else ~shell, else the image's Entrypoint (kept whole, arguments
  * replace Cmd), else Cmd (arguments replace what follows its first word), else a shell.
@@ -345,9 +376,10 @@ static int exe_strdup(char **to, const char *s, struct err *e)
 	return *to ? 0 : err_errno(e, ENOMEM, "sandbox configuration");
 }
 
-static int exe_fill_config(const struct exe *x, const struct image *image,
+static int exe_fill_config(struct exe *x, const struct image *image, const char *home,
 			   struct sandbox_config *cfg, struct err *e)
 {
+	auto_free char *volumes = NULL;
 	int rc;
 
 	cfg->cpus = (unsigned)x->cpus;
@@ -360,8 +392,14 @@ static int exe_fill_config(const struct exe *x, const struct image *image,
 	    (rc = exe_strdup(&cfg->engine, x->engine, e)) ||
 	    (rc = exe_strdup(&cfg->scope, x->scope, e)) ||
 	    (rc = exe_strdup(&cfg->jail, x->jail, e)) ||
-	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)))
+	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
+	    (rc = volumes_parent(home, NULL, &volumes, e)) ||
+	    (rc = volumes_resolve(&x->volumes, &(struct volumes_policy){ .parent = volumes }, e)) ||
+	    (rc = volumes_own(&x->volumes, exe_user(x, image), e)))
 		return rc;
+	cfg->volumes = x->volumes;
+	x->volumes.n = 0;
+	cfg->volume_timeout_s = (unsigned)((x->volume_timeout_ms + 999) / 1000);
 	for (char *p = cfg->scope; *p; p++)
 		*p |= 0x20;
 	if (!x->kernel)
@@ -399,7 +437,7 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 	x->tty = x->tty || (!x->no_tty && terminal_interactive());
 	if (exe_build_argv(x, &image->config, &e) || exe_build_env(x, &image->config, &e) ||
 	    engine_choose(x->engine, &engine, notice, sizeof(notice), &e) ||
-	    exe_fill_config(x, image, &cfg, &e)) {
+	    exe_fill_config(x, image, home, &cfg, &e)) {
 		sandbox_config_fini(&cfg);
 		return cli_fail(&e);
 	}
@@ -412,7 +450,7 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 	exec.env = x->env;
 	exec.rlimits = x->rlimits;
 	exec.cwd = frame_str_of(x->workdir ? x->workdir : image->config.workdir);
-	exec.user = frame_str_of(x->user ? x->user : image->config.user);
+	exec.user = frame_str_of(exe_user(x, image));
 	status = launch_ephemeral(home, &cfg, &launch, &e);
 	if (!status)
 		exe_print_ports(x, &cfg.ports);
@@ -443,6 +481,7 @@ int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 		.memory = EXE_MEMORY_DEFAULT,
 		.disk = EXE_DISK_DEFAULT,
 		.boot_timeout_ms = EXE_BOOT_TIMEOUT_S * 1000,
+		.volume_timeout_ms = SANDBOX_VOLUME_TIMEOUT_S * 1000,
 	};
 	auto_free char *home = NULL;
 	struct image *image = NULL;
@@ -460,6 +499,7 @@ int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 		status = exe_run(&x, image, home);
 	image_free(image);
 out:
+	volume_list_fini(&x.volumes);
 	buf_fini(&x.env_bytes);
 	buf_fini(&x.argv_bytes);
 	buf_fini(&x.rlimit_bytes);

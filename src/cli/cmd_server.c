@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/server_show.h"
+#include "lib/volumes.h"
 #include "server/server.h"
 #include "sys/child.h"
 #include "sys/file.h"
@@ -23,6 +24,7 @@
 #define SERVER_SANDBOXES_MAX 256u
 #define SERVER_KEY_HOURS 24u
 #define SERVER_READY_FD 3
+#define SERVER_ALLOW_MAX 32u /* --allow-volumes */
 
 enum server_opt {
 	SERVER_DEV,
@@ -50,6 +52,7 @@ enum server_opt {
 	SERVER_RATE,
 	SERVER_AUDIT_LOG,
 	SERVER_SOURCE,
+	SERVER_ALLOW_VOLUMES,
 };
 
 const struct cli_opt server_opts[] = {
@@ -98,6 +101,10 @@ const struct cli_opt server_opts[] = {
 			       "~/.microsandbox/server.audit.log)" },
 	[SERVER_SOURCE] = { "source", NULL, "", "WHICH",
 			    "log: of a sandbox: supervisor (default), console, vm or net" },
+	[SERVER_ALLOW_VOLUMES] = { "allow-volumes", NULL, "", "DIR",
+				   "start: clients may share this directory of the host, and what "
+				   "is "
+				   "in it (repeatable; default: named volumes only)" },
 	{ NULL },
 };
 
@@ -112,6 +119,7 @@ struct server_args {
 	char **words;
 	int n_words;
 	unsigned given; /* bits of enum server_opt */
+	char *allow[SERVER_ALLOW_MAX]; /* owned */
 };
 
 /* "12h"; a bare number is hours. */
@@ -145,6 +153,20 @@ static bool server_is_source(const char *s)
 {
 	return !strcmp(s, "supervisor") || !strcmp(s, "console") || !strcmp(s, "vm") ||
 	       !strcmp(s, "net");
+}
+
+static int server_allow_volumes(struct server_args *a, const char *dir)
+{
+	struct err e = ERR_INIT;
+
+	if (a->o.n_allow_volumes == SERVER_ALLOW_MAX)
+		return cli_usage(a->cmd, "--allow-volumes is given more than %u times",
+				 SERVER_ALLOW_MAX);
+	if (volumes_allow(dir, &a->allow[a->o.n_allow_volumes], &e))
+		return cli_usage(a->cmd, "--allow-volumes: %s", err_text(&e));
+	a->o.n_allow_volumes++;
+	a->o.allow_volumes = (const char *const *)a->allow;
+	return 0;
 }
 
 static int server_parse_option(struct server_args *a, int opt, const char *v)
@@ -243,6 +265,8 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 	case SERVER_AUDIT_LOG:
 		a->o.audit_log = v;
 		return *v ? 0 : cli_usage(a->cmd, "--audit-log: give a file, or none");
+	case SERVER_ALLOW_VOLUMES:
+		return server_allow_volumes(a, v);
 	case SERVER_SOURCE:
 		a->source = v;
 		if (server_is_source(v))

@@ -34,6 +34,20 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_image,
 	},
 	{
+		.name = "volume",
+		.args = "create|ls|rm|inspect [NAME...] [OPTIONS]",
+		.summary = "directories that outlive sandboxes, by name",
+		.details =
+			"What a sandbox writes to a volume, the next one finds there: `msb volume "
+			"create data`,\n"
+			"then `msx -v data:/data python`. With --size its files may take so much "
+			"and "
+			"no more.\n"
+			"A volume that a running sandbox has cannot be removed.\n",
+		.opts = volume_opts,
+		.run = cmd_volume,
+	},
+	{
 		.name = "doctor",
 		.args = "[--json]",
 		.summary = "check what sandboxes need, and say what to do",
