@@ -39,3 +39,7 @@ $(O)/tests/bench/net_init.cpio.gz: $(O)/tests/bench/net_init tools/make-initramf
 .PHONY: bench-net
 bench-net: programs kernel $(O)/tests/bench/net_peer $(O)/tests/bench/net_init.cpio.gz ## print msb-net's figures beside those of QEMU's user network (ARGS=)
 	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_net_vm.py $(ARGS)
+
+.PHONY: bench-volumes
+bench-volumes: all kernel demo-image ## bytes a second through a volume, both ways (MIB=256)
+	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_volumes.py $(if $(MIB),--mib $(MIB))

@@ -32,7 +32,7 @@ def one_line(p, status, *words):
     (["python", "--workdir", "relative"], ["absolute"]),
     (["python", "--scope", "local"], ["none, public, any"]),
     (["python", "--scope", "group"], ["not supported yet"]),
-    (["python", "-v", "/tmp:/tmp"], ["not supported yet"]),
+    (["python", "-v", "/tmp:tmp"], ["not absolute", "give HOST:GUEST"]),
     (["python", "-p", "80:80"], ["not supported yet"]),
     (["python", "--engine", "xen"], ["auto, kvm, tcg"]),
     (["python", "--timeout", "soon"], ["--timeout"]),
