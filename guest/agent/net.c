@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "base/mem.h"
+#include "codec/netaddr.h"
 
 #define NET_DEVICE "eth0"
 
@@ -71,6 +72,42 @@ static int net_route(int sock, uint32_t gateway, struct err *e)
 	return 0;
 }
 
+/* linux/ipv6.h has it, and does not go with netinet/in.h. */
+struct net_in6_ifreq {
+	struct in6_addr addr;
+	uint32_t prefix;
+	int ifindex;
+};
+
+/*
+ * Static: the gateway sends no advertisements, and nobody else could have the address.  Like
+ * IPv4 it must be up before the first program runs, so the kernel does not try it out first.
+ */
+static int net_ipv6(struct err *e)
+{
+	static const struct netaddr addr = NETADDR_GUEST6_ADDR, gateway = NETADDR_GUEST6_GATEWAY;
+	auto_close int sock = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct net_in6_ifreq ifr = {
+		.prefix = NETADDR_GUEST6_BITS,
+		.ifindex = (int)if_nametoindex(NET_DEVICE),
+	};
+	struct in6_rtmsg rt = {
+		.rtmsg_flags = RTF_UP | RTF_GATEWAY,
+		.rtmsg_metric = 1,
+		.rtmsg_ifindex = ifr.ifindex,
+	};
+
+	if (sock < 0)
+		return err_errno(e, errno, "network: IPv6 socket");
+	memcpy(&ifr.addr, addr.b, sizeof(ifr.addr));
+	memcpy(&rt.rtmsg_gateway, gateway.b, sizeof(rt.rtmsg_gateway));
+	if (ioctl(sock, SIOCSIFADDR, &ifr))
+		return err_errno(e, errno, "network device %s: IPv6 address", NET_DEVICE);
+	if (ioctl(sock, SIOCADDRT, &rt) && errno != EEXIST)
+		return err_errno(e, errno, "IPv6 default route");
+	return 0;
+}
+
 int net_configure(const struct frame_configure *c, struct err *e)
 {
 	auto_close int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -78,10 +115,14 @@ int net_configure(const struct frame_configure *c, struct err *e)
 
 	if (sock < 0)
 		return err_errno(e, errno, "network: socket");
+	boot_write_file("/proc/sys/net/ipv6/conf/" NET_DEVICE "/accept_ra", "0");
+	boot_write_file("/proc/sys/net/ipv6/conf/" NET_DEVICE "/accept_dad", "0");
 	rc = net_up(sock, "lo", e);
 	if (!rc && (c->flags & CONFIGURE_NETWORK))
 		rc = net_device(sock, c, e);
 	if (!rc && (c->flags & CONFIGURE_NETWORK) && c->ipv4_gateway)
 		rc = net_route(sock, c->ipv4_gateway, e);
+	if (!rc && (c->flags & CONFIGURE_NETWORK) && (c->flags & CONFIGURE_IPV6))
+		rc = net_ipv6(e);
 	return rc;
 }

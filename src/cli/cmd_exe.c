@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/image_find.h"
+#include "cli/net_opts.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
@@ -35,6 +36,10 @@ enum exe_opt {
 	EXE_WORKDIR,
 	EXE_USER,
 	EXE_SCOPE,
+	EXE_NET_ALLOW,
+	EXE_NET_DENY,
+	EXE_NET_DEFAULT,
+	EXE_NET_LIMIT,
 	EXE_EXEC,
 	EXE_TIMEOUT,
 	EXE_ENGINE,
@@ -68,6 +73,16 @@ const struct cli_opt exe_opts[] = {
 	[EXE_USER] = { "user", NULL, "u", "USER",
 		       "name, uid, name:group or uid:gid (default: the image's)" },
 	[EXE_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, public (default), any" },
+	[EXE_NET_ALLOW] = { "net-allow", NULL, "", "RULE",
+			    "open a target: 'tcp example.org:443' (repeatable, first match "
+			    "counts)" },
+	[EXE_NET_DENY] = { "net-deny", NULL, "", "RULE", "shut a target: 'any:25', '10.0.0.0/8'" },
+	[EXE_NET_DEFAULT] = { "net-default", NULL, "", "ACTION",
+			      "where no rule matches: allow, deny, 'in deny' (default: the "
+			      "scope)" },
+	[EXE_NET_LIMIT] = { "net-limit", NULL, "", "LIMIT",
+			    "'in-bytes 10M', 'connects 50': a second; 'connections 20' "
+			    "(repeatable)" },
 	[EXE_EXEC] = { "exec", NULL, "ex", "PROGRAM", "run this program instead of the image's" },
 	[EXE_TIMEOUT] = { "timeout", NULL, "", "TIME",
 			  "kill the command after 30, 1.5s, 2m, 1h (status 124)" },
@@ -96,6 +111,7 @@ struct exe {
 	bool quiet, tty, no_tty;
 	struct buf env_bytes, argv_bytes, rlimit_bytes;
 	struct frame_list env, argv, rlimits;
+	struct netpolicy network;
 	struct publish_list ports;
 	char **args; /* behind "--"; NULL = none */
 	int n_args;
@@ -212,6 +228,14 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 				x->cmd,
 				"--scope group is not supported yet: use none, public or any");
 		return exe_one_of(x, "scope", v, scopes);
+	case EXE_NET_ALLOW:
+		return net_opts_add(x->cmd, "net-allow", "allow", v, &x->network);
+	case EXE_NET_DENY:
+		return net_opts_add(x->cmd, "net-deny", "deny", v, &x->network);
+	case EXE_NET_DEFAULT:
+		return net_opts_add(x->cmd, "net-default", "default", v, &x->network);
+	case EXE_NET_LIMIT:
+		return net_opts_add(x->cmd, "net-limit", "limit", v, &x->network);
 	case EXE_EXEC:
 		x->program = v;
 		return *v ? 0 : cli_usage(x->cmd, "--exec needs a program");
@@ -392,6 +416,7 @@ static int exe_fill_config(struct exe *x, const struct image *image, const char 
 	    (rc = exe_strdup(&cfg->engine, x->engine, e)) ||
 	    (rc = exe_strdup(&cfg->scope, x->scope, e)) ||
 	    (rc = exe_strdup(&cfg->jail, x->jail, e)) ||
+	    (rc = net_opts_text(&x->network, &cfg->network, e)) ||
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
 	    (rc = volumes_parent(home, NULL, &volumes, e)) ||
 	    (rc = volumes_resolve(&x->volumes, &(struct volumes_policy){ .parent = volumes }, e)) ||

@@ -172,7 +172,11 @@ struct frame_credit {
 	uint32_t bytes;
 };
 
-enum frame_configure_flags { CONFIGURE_UPPER = 1, CONFIGURE_NETWORK = 2 };
+enum frame_configure_flags {
+	CONFIGURE_UPPER = 1,
+	CONFIGURE_NETWORK = 2,
+	CONFIGURE_IPV6 = 4, /* with the addresses of codec/netaddr.h */
+};
 
 struct frame_configure {
 	uint32_t flags; /* enum frame_configure_flags */

@@ -20,7 +20,8 @@ struct config_string {
 #m, offsetof(struct sandbox_config, m) \
 	}
 static const struct config_string config_strings[] = {
-	S(name), S(image), S(image_path), S(kernel), S(initramfs), S(engine), S(scope), S(jail),
+	S(name),   S(image), S(image_path), S(kernel),  S(initramfs),
+	S(engine), S(scope), S(jail),       S(network),
 };
 #undef S
 

@@ -23,6 +23,7 @@ struct sandbox_config {
 	char *kernel, *initramfs;
 	char *engine; /* auto, tcg, kvm */
 	char *scope; /* none, public, any */
+	char *network; /* rules, as in codec/netrule.h; empty or NULL = the scope alone */
 	char *jail; /* full, reduced */
 	unsigned cpus;
 	uint64_t memory_bytes;

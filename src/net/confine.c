@@ -26,10 +26,9 @@ const struct jail_syscall net_syscalls[] = {
 	{ SYS_restart_syscall, "the kernel goes on after a stop" },
 	{ SYS_rt_sigreturn, "return from the SIGTERM handler" },
 
-	/* Sockets towards the world, made by libslirp for the guest. */
-	{ SYS_socket, "a connection of the guest: IPv4 only", 0, LOW32, AF_INET },
-	{ SYS_socket, "libc: find an interface that resolv.conf names", 0, LOW32, AF_UNIX,
-	  EAFNOSUPPORT },
+	/* Sockets towards the world, made by libslirp for the guest, and by us for DNS. */
+	{ SYS_socket, "a connection of the guest; a question to a resolver", 0, LOW32, AF_INET },
+	{ SYS_socket, "a question to a resolver that has an IPv6 address", 0, LOW32, AF_INET6 },
 	{ SYS_connect, "its destination, after the policy" },
 	{ SYS_accept4, "a connection to a published port" },
 	{ SYS_bind, "libslirp: the local end of a datagram socket" },
@@ -45,11 +44,12 @@ const struct jail_syscall net_syscalls[] = {
 	{ SYS_write, "the log" },
 	{ SYS_ioctl, "libslirp: how many bytes wait in a datagram socket", 1, LOW32, FIONREAD },
 	{ SYS_ioctl, "libslirp: make a socket non-blocking", 1, LOW32, FIONBIO },
-	{ SYS_ioctl, "libc: as AF_UNIX; IPv4 does without", 1, LOW32, SIOCGIFINDEX, ENODEV },
+	{ SYS_ioctl, "the interface of a link-local resolver", 1, LOW32, SIOCGIFINDEX },
 	{ SYS_ioctl, "glib: is its warning for a terminal", 1, LOW32, TCGETS, ENOTTY },
 	{ SYS_fcntl, "libslirp: close-on-exec, non-blocking" },
 
-	/* DNS: the address of the host's resolver. */
+	/* DNS: the addresses of the host's resolvers, and ids that nobody guesses. */
+	{ SYS_getrandom, "the id of a question" },
 	{ SYS_openat, "resolv.conf, read-only", 2, O_ACCMODE, O_RDONLY },
 	{ SYS_newfstatat, "has resolv.conf changed" },
 	{ SYS_fstat, "(newfstatat)" },

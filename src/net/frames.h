@@ -53,6 +53,12 @@ int frames_send(struct frames *f, const void *frame, size_t len);
 /* Sends what is queued, as far as it goes now. */
 int frames_flush(struct frames *f);
 
+/* Is there something that frames_next() was not asked for, a whole frame or a part of one? */
+static inline bool frames_waiting(const struct frames *f)
+{
+	return f->in_end > f->in_start;
+}
+
 static inline bool frames_full(const struct frames *f)
 {
 	return buf_len(&f->out) >= FRAMES_OUT_HIGH;

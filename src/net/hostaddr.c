@@ -3,12 +3,12 @@
  * DOC: Theory of operation
  *
  * Purpose
- *   Scope public shuts the host's own addresses, also the public ones: a service
+ *   The host's own addresses are a group of their own, also the public ones: a service
  *   that listens there is not on the internet because of that.  Addresses come and
  *   go (DHCP, a VPN), so the kernel is asked to say when.
  *
  * Spec
- *   rtnetlink(7): group RTMGRP_IPV4_IFADDR, request RTM_GETADDR with NLM_F_DUMP.
+ *   rtnetlink(7): groups RTMGRP_IPV4_IFADDR and _IPV6_, request RTM_GETADDR with NLM_F_DUMP.
  *
  * States
  *   idle -> listing (request sent) -> idle (NLMSG_DONE: list goes to the policy).
@@ -43,7 +43,7 @@ static int hostaddr_request(struct hostaddr *h, struct err *e)
 			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
 			.nlmsg_seq = ++h->seq,
 		},
-		.body = { .ifa_family = AF_INET },
+		.body = { .ifa_family = AF_UNSPEC },
 	};
 
 	if (send(h->fd, &req, sizeof(req), MSG_NOSIGNAL) != (ssize_t)sizeof(req))
@@ -55,20 +55,41 @@ static int hostaddr_request(struct hostaddr *h, struct err *e)
 	return 0;
 }
 
+/* Return: does the attribute hold an address of the host? */
+static bool hostaddr_read(const struct ifaddrmsg *ifa, const struct rtattr *a, bool local,
+			  struct netaddr *out)
+{
+	/* IFA_LOCAL is ours; IFA_ADDRESS is then the peer on a point-to-point link. */
+	if (a->rta_type != IFA_LOCAL && (local || a->rta_type != IFA_ADDRESS))
+		return false;
+	if (ifa->ifa_family == AF_INET && RTA_PAYLOAD(a) == 4)
+		*out = netaddr_v4(wire_get32(RTA_DATA(a)));
+	else if (ifa->ifa_family == AF_INET6 && RTA_PAYLOAD(a) == 16)
+		memcpy(out->b, RTA_DATA(a), 16);
+	else
+		return false;
+	return true;
+}
+
 static void hostaddr_add(struct hostaddr *h, const struct nlmsghdr *m)
 {
 	struct ifaddrmsg *ifa = NLMSG_DATA(m);
 	unsigned left = (unsigned)IFA_PAYLOAD(m);
+	bool local = false;
 
+	for (struct rtattr *a = IFA_RTA(ifa); RTA_OK(a, left); a = RTA_NEXT(a, left))
+		local |= a->rta_type == IFA_LOCAL;
+	left = (unsigned)IFA_PAYLOAD(m);
 	for (struct rtattr *a = IFA_RTA(ifa); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
-		uint32_t addr;
+		struct netaddr addr;
+		enum netaddr_kind kind;
 
-		/* IFA_LOCAL is ours; IFA_ADDRESS is the peer on a point-to-point link. */
-		if (a->rta_type != IFA_LOCAL || RTA_PAYLOAD(a) != sizeof(addr))
+		if (!hostaddr_read(ifa, a, local, &addr))
 			continue;
-		addr = wire_get32(RTA_DATA(a));
-		/* The others are shut in public anyway; do not let them use up the room. */
-		if (!net_policy_is_public(addr))
+		/* What is shut in any case does not use up the room. */
+		kind = netaddr_kind(&addr);
+		if (kind == NETADDR_LOOPBACK ||
+		    (kind == NETADDR_LINK_LOCAL && !netaddr_is_v4(&addr)))
 			continue;
 		if (h->n == NET_HOST_ADDRS_MAX)
 			h->incomplete = true;
@@ -130,12 +151,19 @@ int hostaddr_update(struct hostaddr *h, struct net_policy *p, struct err *e)
 		p->n_host_addrs = h->n;
 		p->host_addrs_incomplete = h->incomplete;
 	}
-	return h->again && !h->listing ? hostaddr_request(h, e) : 0;
+	if (h->again && !h->listing) {
+		int rc = hostaddr_request(h, e);
+
+		if (rc < 0)
+			return rc;
+	}
+	return done;
 }
 
 int hostaddr_init(struct hostaddr *h, struct net_policy *p, struct err *e)
 {
-	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR };
+	struct sockaddr_nl addr = { .nl_family = AF_NETLINK,
+				    .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
 	struct pollfd pfd = { .events = POLLIN };
 	int rc;
 

@@ -2,7 +2,7 @@
 #ifndef MSB_NET_HOSTADDR_H
 #define MSB_NET_HOSTADDR_H
 
-/* The host's own IPv4 addresses, kept up to date in a policy. */
+/* The host's own addresses, kept up to date in a policy. */
 
 #include <stdbool.h>
 
@@ -13,7 +13,7 @@ struct hostaddr {
 	int fd; /* netlink socket, owned: readable when addresses changed */
 	uint32_t seq; /* of the list that is being read */
 	bool listing, again; /* a list is under way; it is out of date already */
-	uint32_t addrs[NET_HOST_ADDRS_MAX];
+	struct netaddr addrs[NET_HOST_ADDRS_MAX];
 	size_t n;
 	bool incomplete;
 };
@@ -22,7 +22,7 @@ struct hostaddr {
 int hostaddr_init(struct hostaddr *h, struct net_policy *p, struct err *e);
 void hostaddr_fini(struct hostaddr *h);
 
-/* To be called when fd is readable; @p changes when the kernel's list is complete. */
+/* To be called when fd is readable. Return: 1 = @p has a new list, 0, or an error. */
 int hostaddr_update(struct hostaddr *h, struct net_policy *p, struct err *e);
 
 #endif

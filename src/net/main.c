@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
 #include "base/log.h"
@@ -23,6 +24,7 @@
 #define MAIN_USAGE \
 	"usage: msb-net --frames-fd N [--scope public|any|none] [--name SANDBOX]\n" \
 	"               [--guest-mac XX:XX:XX:XX:XX:XX] [--log-level error|warn|info|debug]\n" \
+	"               [--policy TEXT] [--control-fd N] [--ipv6]\n" \
 	"               [--publish N:tcp|udp:GUEST-PORT]... [--seccomp-log]\n" \
 	"Carries the frames of a VM's NIC (descriptor N); started by 'msb supervise'.\n"
 
@@ -104,6 +106,17 @@ static int main_parse_option(int opt, const char *arg, struct main_options *o, s
 		if (net_scope_parse(arg, &o->stack.scope) < 0)
 			return err_set(e, EINVAL, "--scope %s: not one of public, any, none", arg);
 		return 0;
+	case 'c':
+		if (main_parse_fd(arg, &o->stack.control_fd) < 0)
+			return err_set(e, EINVAL, "--control-fd %s is no open descriptor", arg);
+		return 0;
+	case '6':
+		o->stack.ipv6 = true;
+		return 0;
+	case 'P':
+		if (netpolicy_parse(arg, strlen(arg), &o->stack.rules, e) < 0)
+			return err_wrap(e, "--policy");
+		return 0;
 	case 'n':
 		o->name = arg;
 		return 0;
@@ -138,6 +151,9 @@ static int main_parse(int argc, char **argv, struct main_options *o, struct err 
 	static const struct option options[] = {
 		{ "frames-fd", required_argument, NULL, 'f' },
 		{ "scope", required_argument, NULL, 's' },
+		{ "control-fd", required_argument, NULL, 'c' },
+		{ "ipv6", no_argument, NULL, '6' },
+		{ "policy", required_argument, NULL, 'P' },
 		{ "name", required_argument, NULL, 'n' },
 		{ "guest-mac", required_argument, NULL, 'm' },
 		{ "log-level", required_argument, NULL, 'l' },
@@ -160,13 +176,20 @@ static int main_parse(int argc, char **argv, struct main_options *o, struct err 
 	return 0;
 }
 
-static int main_check_socket(int fd, struct err *e)
+static bool main_is_socket(int fd, int want)
 {
 	socklen_t len = sizeof(int);
 	int type;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
-		return err_set(e, EINVAL, "--frames-fd %d is no stream socket", fd);
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == want;
+}
+
+static int main_check_sockets(const struct stack_config *c, struct err *e)
+{
+	if (!main_is_socket(c->frames_fd, SOCK_STREAM))
+		return err_set(e, EINVAL, "--frames-fd %d is no stream socket", c->frames_fd);
+	if (c->control_fd >= 0 && !main_is_socket(c->control_fd, SOCK_SEQPACKET))
+		return err_set(e, EINVAL, "--control-fd %d is no socket of packets", c->control_fd);
 	return 0;
 }
 
@@ -209,14 +232,16 @@ static void main_keep_memory(void)
 	mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
 }
 
-static int main_serve(const struct main_options *o, struct err *e)
+static int main_serve(struct main_options *o, struct err *e)
 {
 	struct stack *stack = NULL;
 	sigset_t mask;
-	int rc = main_check_socket(o->stack.frames_fd, e);
+	int rc = main_check_sockets(&o->stack, e);
 
 	if (rc < 0)
 		return rc;
+	if (getrandom(&o->stack.key, sizeof(o->stack.key), 0) != sizeof(o->stack.key))
+		return err_errno(e, errno, "random number");
 	main_signals(&mask);
 	main_keep_memory();
 	rc = stack_create(&stack, &o->stack, e);
@@ -237,6 +262,7 @@ int main(int argc, char **argv)
 	struct main_options o = {
 		.stack = {
 			.frames_fd = -1,
+			.control_fd = -1,
 			.scope = NET_SCOPE_PUBLIC,
 			.guest_mac = { 0x02, 0, 0, 0, 0, 0x0f },
 		},

@@ -8,62 +8,8 @@
 #include "base/mem.h"
 #include "net/wire.h"
 
-enum net_group {
-	NET_GROUP_PUBLIC,
-	NET_GROUP_METADATA,
-	NET_GROUP_LOOPBACK,
-	NET_GROUP_PRIVATE,
-	NET_GROUP_LINK_LOCAL,
-	NET_GROUP_SPECIAL, /* odd, but a private network may use it */
-	NET_GROUP_NOWHERE, /* no unicast address at all */
-	NET_GROUP_CAST, /* broadcast and multicast */
-};
-
-struct net_range {
-	uint32_t first;
-	unsigned prefix;
-	enum net_group group;
-};
-
-/*
- * The first match counts; what is not here is public.  The documentation ranges
- * (192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24) are left in: they lead nowhere,
- * and test networks use them as a stand-in for the internet.
- */
-static const struct net_range net_ranges[] = {
-	/* Metadata services hand out credentials of the machine. */
-	{ 0xa9fea9fe, 32, NET_GROUP_METADATA }, /* 169.254.169.254: most clouds */
-	{ 0xa9feaa02, 32, NET_GROUP_METADATA }, /* 169.254.170.2: AWS containers */
-	{ 0xa9feaa17, 32, NET_GROUP_METADATA }, /* 169.254.170.23: AWS pods */
-	{ 0x646464c8, 32, NET_GROUP_METADATA }, /* 100.100.100.200: Alibaba */
-	{ 0xa83f8110, 32, NET_GROUP_METADATA }, /* 168.63.129.16: Azure, a public address */
-	{ 0xc00000c0, 32, NET_GROUP_METADATA }, /* 192.0.0.192: Oracle */
-	{ 0x00000000, 8, NET_GROUP_NOWHERE }, /* connecting to 0.0.0.0 reaches the host */
-	{ 0x0a000000, 8, NET_GROUP_PRIVATE },
-	{ 0x64400000, 10, NET_GROUP_PRIVATE }, /* 100.64/10: between a provider and its NAT */
-	{ 0x7f000000, 8, NET_GROUP_LOOPBACK },
-	{ 0xa9fe0000, 16, NET_GROUP_LINK_LOCAL },
-	{ 0xac100000, 12, NET_GROUP_PRIVATE },
-	{ 0xc0000000, 24, NET_GROUP_SPECIAL }, /* protocol assignments */
-	{ 0xc0a80000, 16, NET_GROUP_PRIVATE },
-	{ 0xc6120000, 15, NET_GROUP_SPECIAL }, /* 198.18/15: benchmarks */
-	{ 0xe0000000, 4, NET_GROUP_CAST },
-	{ 0xffffffff, 32, NET_GROUP_CAST },
-	{ 0xf0000000, 4, NET_GROUP_NOWHERE },
-};
-
-static enum net_group net_group_of(uint32_t addr)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(net_ranges); i++)
-		if ((addr ^ net_ranges[i].first) >> (32 - net_ranges[i].prefix) == 0)
-			return net_ranges[i].group;
-	return NET_GROUP_PUBLIC;
-}
-
-bool net_policy_is_public(uint32_t addr)
-{
-	return net_group_of(addr) == NET_GROUP_PUBLIC;
-}
+const struct netaddr net_guest_ip6 = NETADDR_GUEST6_ADDR;
+const struct netaddr net_gateway_ip6 = NETADDR_GUEST6_GATEWAY;
 
 static const char *const net_scope_names[] = {
 	[NET_SCOPE_NONE] = "none",
@@ -90,79 +36,342 @@ const char *net_scope_name(enum net_scope scope)
 const char *net_reason_name(enum net_reason r)
 {
 	static const char *const names[NET_REASONS] = {
-		[NET_REASON_NONE] = "none",           [NET_REASON_MALFORMED] = "malformed",
-		[NET_REASON_ETHERTYPE] = "ethertype", [NET_REASON_SPOOFED] = "spoofed",
-		[NET_REASON_BROADCAST] = "broadcast", [NET_REASON_ICMP] = "icmp",
-		[NET_REASON_SCOPE] = "scope",         [NET_REASON_PROTOCOL] = "protocol",
-		[NET_REASON_OPTIONS] = "options",     [NET_REASON_FRAGMENT] = "fragment",
-		[NET_REASON_METADATA] = "metadata",   [NET_REASON_LOOPBACK] = "loopback",
-		[NET_REASON_PRIVATE] = "private",     [NET_REASON_LINK_LOCAL] = "link-local",
-		[NET_REASON_SPECIAL] = "special",     [NET_REASON_HOST] = "host",
+		[NET_REASON_NONE] = "none",
+		[NET_REASON_MALFORMED] = "malformed",
+		[NET_REASON_ETHERTYPE] = "ethertype",
+		[NET_REASON_SPOOFED] = "spoofed",
+		[NET_REASON_BROADCAST] = "broadcast",
+		[NET_REASON_ICMP] = "icmp",
+		[NET_REASON_SCOPE] = "scope",
+		[NET_REASON_PROTOCOL] = "protocol",
+		[NET_REASON_OPTIONS] = "options",
+		[NET_REASON_FRAGMENT] = "fragment",
+		[NET_REASON_METADATA] = "metadata",
+		[NET_REASON_LOOPBACK] = "loopback",
+		[NET_REASON_PRIVATE] = "private",
+		[NET_REASON_LINK_LOCAL] = "link-local",
+		[NET_REASON_SPECIAL] = "special",
+		[NET_REASON_HOST] = "host",
 		[NET_REASON_GATEWAY] = "gateway",
+		[NET_REASON_RULE] = "rule",
+		[NET_REASON_DEFAULT] = "default",
+		[NET_REASON_RESOLVER] = "resolver",
+		[NET_REASON_CONNECTIONS] = "connections",
+		[NET_REASON_RATE] = "rate",
+		[NET_REASON_REBINDING] = "rebinding",
+		[NET_REASON_UNASKED] = "unasked",
+		[NET_REASON_CUT] = "cut",
 	};
 
 	return names[r];
 }
 
-/* ---- destinations ---------------------------------------------------- */
+/* ---- places ------------------------------------------------------------ */
 
-static bool net_is_host(const struct net_policy *p, uint32_t addr)
+/* What is known of an address, found out once for all rules. */
+struct net_place {
+	struct netaddr addr, v4;
+	enum netaddr_kind kind;
+	bool nat64; /* v4 is where a translator would lead it */
+	bool alias; /* NET_HOST_IP: the host's loopback */
+	bool host; /* an address of the host's own, or not to be told from one */
+};
+
+static bool net_is_host(const struct net_policy *p, const struct netaddr *addr)
 {
 	for (size_t i = 0; i < p->n_host_addrs; i++)
-		if (p->host_addrs[i] == addr)
+		if (netaddr_equal(&p->host_addrs[i], addr))
 			return true;
 	return p->host_addrs_incomplete;
 }
 
-/* Our own network: the few services that the gateway offers. */
-static enum net_reason net_check_own(const struct net_policy *p, const struct net_flow *f)
+static struct net_place net_place(const struct net_policy *p, const struct netaddr *addr)
 {
-	if (f->dst == NET_GATEWAY_IP) {
-		if (f->proto == IPPROTO_ICMP || f->dport == 53)
-			return NET_REASON_NONE;
-		return NET_REASON_GATEWAY;
-	}
-	if (f->dst == NET_HOST_IP && p->scope == NET_SCOPE_ANY) {
-		/* The stack has a TFTP server of its own there, which nobody asked for. */
-		if (f->proto == IPPROTO_UDP && f->dport == 69)
-			return NET_REASON_GATEWAY;
-		return NET_REASON_NONE;
-	}
-	return f->dst == NET_HOST_IP ? NET_REASON_HOST : NET_REASON_GATEWAY;
+	struct net_place d = { .addr = *addr, .kind = netaddr_kind(addr) };
+
+	d.nat64 = netaddr_nat64(addr, &d.v4);
+	d.alias = netaddr_is_v4(addr) && netaddr_low32(addr) == NET_HOST_IP;
+	d.host = net_is_host(p, addr) || (d.nat64 && net_is_host(p, &d.v4));
+	return d;
 }
 
-/* Is @f's destination within the scope? */
-static enum net_reason net_check_dst(const struct net_policy *p, const struct net_flow *f)
+/* Is this an address that nothing but a group or the address itself may open? */
+static bool net_is_guarded(const struct net_place *d)
+{
+	return d->kind == NETADDR_METADATA || d->alias || d->host;
+}
+
+static bool net_group_matches(const struct netrule *r, const struct net_place *d)
+{
+	switch (r->group) {
+	case NETRULE_GROUP_ANY:
+		return !r->allow || d->kind != NETADDR_METADATA;
+	case NETRULE_GROUP_PUBLIC:
+		return d->kind == NETADDR_PUBLIC && !d->host;
+	case NETRULE_GROUP_PRIVATE:
+		return d->kind == NETADDR_PRIVATE && !d->host && !d->alias;
+	case NETRULE_GROUP_LOOPBACK:
+		return d->alias;
+	case NETRULE_GROUP_LINK_LOCAL:
+		return d->kind == NETADDR_LINK_LOCAL && !d->host;
+	case NETRULE_GROUP_METADATA:
+		return d->kind == NETADDR_METADATA;
+	case NETRULE_GROUP_HOST:
+		return d->alias || d->host;
+	}
+	return false;
+}
+
+/* Is one of the names that lead to @d among the rule's? */
+static bool net_name_matches(const struct net_policy *p, const struct netrule *r,
+			     const struct net_place *d)
+{
+	const char *name;
+	size_t at = 0;
+
+	/* Whoever answers for a name may not open anything but the internet with it. */
+	if (!p->pins || (r->allow && (d->kind != NETADDR_PUBLIC || d->host)))
+		return false;
+	while ((name = pins_next(p->pins, &d->addr, &at)))
+		if (netrule_matches_name(r, name))
+			return true;
+	return false;
+}
+
+static bool net_target_matches(const struct net_policy *p, const struct netrule *r,
+			       const struct net_place *d)
+{
+	switch (r->target) {
+	case NETRULE_NAME:
+	case NETRULE_SUFFIX:
+		return net_name_matches(p, r, d);
+	case NETRULE_GROUP:
+		return net_group_matches(r, d);
+	case NETRULE_NET:
+		break;
+	}
+	/* 0.0.0.0/0 happens to cover them; who wants them says so. */
+	if (r->allow && r->bits < 128 && net_is_guarded(d))
+		return false;
+	return netrule_matches_addr(r, &d->addr) || (d->nat64 && netrule_matches_addr(r, &d->v4));
+}
+
+/* ---- destinations ------------------------------------------------------ */
+
+static enum netrule_proto net_rule_proto(uint8_t proto)
+{
+	switch (proto) {
+	case IPPROTO_TCP:
+		return NETRULE_TCP;
+	case IPPROTO_UDP:
+		return NETRULE_UDP;
+	default:
+		return NETRULE_ICMP;
+	}
+}
+
+/* Where no rule decides and no default is given. */
+static enum net_reason net_check_scope(const struct net_policy *p, const struct net_place *d)
 {
 	if (p->scope == NET_SCOPE_NONE)
 		return NET_REASON_SCOPE;
-	if ((f->dst & NET_PREFIX_MASK) == NET_PREFIX_IP)
-		return net_check_own(p, f);
-
-	switch (net_group_of(f->dst)) {
-	case NET_GROUP_METADATA:
+	if (d->kind == NETADDR_METADATA)
 		return NET_REASON_METADATA;
-	case NET_GROUP_LOOPBACK:
-		return NET_REASON_LOOPBACK;
-	case NET_GROUP_NOWHERE:
-	case NET_GROUP_CAST:
-		return NET_REASON_SPECIAL;
-	case NET_GROUP_PRIVATE:
-		return p->scope == NET_SCOPE_ANY ? NET_REASON_NONE : NET_REASON_PRIVATE;
-	case NET_GROUP_LINK_LOCAL:
-		return p->scope == NET_SCOPE_ANY ? NET_REASON_NONE : NET_REASON_LINK_LOCAL;
-	case NET_GROUP_SPECIAL:
-		return p->scope == NET_SCOPE_ANY ? NET_REASON_NONE : NET_REASON_SPECIAL;
-	case NET_GROUP_PUBLIC:
-		break;
-	}
-	/* A service that listens on the host's public address is the host's all the same. */
-	if (p->scope == NET_SCOPE_PUBLIC && net_is_host(p, f->dst))
+	if (p->scope == NET_SCOPE_ANY)
+		return NET_REASON_NONE;
+	if (d->alias)
 		return NET_REASON_HOST;
-	return NET_REASON_NONE;
+	switch (d->kind) {
+	case NETADDR_PRIVATE:
+		return NET_REASON_PRIVATE;
+	case NETADDR_LINK_LOCAL:
+		return NET_REASON_LINK_LOCAL;
+	case NETADDR_PUBLIC:
+		/* A service that listens on the host's public address is the host's all the same. */
+		return d->host ? NET_REASON_HOST : NET_REASON_NONE;
+	default:
+		return NET_REASON_SPECIAL;
+	}
 }
 
-/* ---- headers --------------------------------------------------------- */
+static enum net_reason net_check_default(const struct net_policy *p, const struct net_place *d)
+{
+	switch (p->rules.out) {
+	case NETPOLICY_ALLOW:
+		return d->kind == NETADDR_METADATA ? NET_REASON_METADATA : NET_REASON_NONE;
+	case NETPOLICY_DENY:
+		return NET_REASON_DEFAULT;
+	case NETPOLICY_SCOPE:
+		break;
+	}
+	return net_check_scope(p, d);
+}
+
+/* What is shut whatever the rules say. */
+static enum net_reason net_check_never(const struct net_place *d)
+{
+	switch (d->kind) {
+	case NETADDR_LOOPBACK:
+		return NET_REASON_LOOPBACK;
+	case NETADDR_NOWHERE:
+	case NETADDR_CAST:
+		return NET_REASON_SPECIAL;
+	case NETADDR_LINK_LOCAL:
+		/* In IPv6 it says nothing without an interface, and the guest names none. */
+		return netaddr_is_v4(&d->addr) ? NET_REASON_NONE : NET_REASON_LINK_LOCAL;
+	default:
+		return NET_REASON_NONE;
+	}
+}
+
+/* Our own network: the few services that the gateway offers. */
+static enum net_reason net_check_own(const struct net_flow *f)
+{
+	if (!netaddr_is_v4(&f->dst))
+		return f->proto == IPPROTO_ICMPV6 && netaddr_equal(&f->dst, &net_gateway_ip6)
+			       ? NET_REASON_NONE
+			       : NET_REASON_GATEWAY;
+	if (netaddr_low32(&f->dst) == NET_HOST_IP) {
+		/* The stack has a TFTP server of its own there, which nobody asked for. */
+		return f->proto == IPPROTO_UDP && f->dport == 69 ? NET_REASON_GATEWAY
+								 : NET_REASON_NONE;
+	}
+	if (netaddr_low32(&f->dst) == NET_GATEWAY_IP &&
+	    (f->proto == IPPROTO_ICMP || f->dport == NET_DNS_PORT))
+		return NET_REASON_NONE;
+	return NET_REASON_GATEWAY;
+}
+
+static bool net_is_own(const struct netaddr *a)
+{
+	if (netaddr_is_v4(a))
+		return (netaddr_low32(a) & NET_PREFIX_MASK) == NET_PREFIX_IP;
+	return netaddr_in(a, &net_guest_ip6, NETADDR_GUEST6_BITS);
+}
+
+enum net_reason net_policy_destination(const struct net_policy *p, struct net_flow *f)
+{
+	const enum netrule_proto proto = net_rule_proto(f->proto);
+	const struct net_place d = net_place(p, &f->dst);
+	enum net_reason why;
+
+	f->rule = 0;
+	if (!net_policy_open(p->scope, &p->rules))
+		return NET_REASON_SCOPE;
+	why = net_is_own(&f->dst) ? net_check_own(f) : net_check_never(&d);
+	if (why != NET_REASON_NONE || (net_is_own(&f->dst) && !d.alias))
+		return why;
+	/* The stack cannot carry a ping over IPv6 beyond the gateway. */
+	if (f->proto == IPPROTO_ICMPV6)
+		return NET_REASON_PROTOCOL;
+	/* Whoever is told by somebody else what a name stands for goes round the rules. */
+	if ((f->dport == NET_DNS_PORT || f->dport == NET_DOT_PORT) && proto != NETRULE_ICMP &&
+	    netpolicy_has_names(&p->rules))
+		return NET_REASON_RESOLVER;
+	for (unsigned i = 0; i < p->rules.n_rules; i++) {
+		const struct netrule *r = &p->rules.rules[i];
+
+		if (r->dir != NETRULE_OUT || !netrule_matches_port(r, proto, f->dport) ||
+		    !net_target_matches(p, r, &d))
+			continue;
+		f->rule = i + 1;
+		return r->allow ? NET_REASON_NONE : NET_REASON_RULE;
+	}
+	return net_check_default(p, &d);
+}
+
+enum net_reason net_policy_ingress(const struct net_policy *p, const struct netaddr *peer,
+				   uint8_t proto, uint16_t port, unsigned *rule)
+{
+	struct net_place d = net_place(p, peer);
+
+	/* A client on the host itself. */
+	d.alias |= d.kind == NETADDR_LOOPBACK;
+	*rule = 0;
+	for (unsigned i = 0; i < p->rules.n_rules; i++) {
+		const struct netrule *r = &p->rules.rules[i];
+
+		if (r->dir != NETRULE_IN || !netrule_matches_port(r, net_rule_proto(proto), port))
+			continue;
+		if (r->target == NETRULE_GROUP ? !net_group_matches(r, &d)
+					       : !netrule_matches_addr(r, peer))
+			continue;
+		*rule = i + 1;
+		return r->allow ? NET_REASON_NONE : NET_REASON_RULE;
+	}
+	return p->rules.in == NETPOLICY_DENY ? NET_REASON_DEFAULT : NET_REASON_NONE;
+}
+
+/* ---- names ------------------------------------------------------------- */
+
+/* What a rule says of a name: 1 = yes, -1 = no, 0 = nothing. */
+static int net_rule_name(const struct netrule *r, const char *name)
+{
+	bool matches;
+
+	if (r->dir != NETRULE_OUT)
+		return 0;
+	switch (r->target) {
+	case NETRULE_NAME:
+	case NETRULE_SUFFIX:
+		matches = netrule_matches_name(r, name);
+		break;
+	case NETRULE_GROUP:
+		matches = r->group == NETRULE_GROUP_ANY ||
+			  (r->group == NETRULE_GROUP_PUBLIC && r->allow);
+		break;
+	default:
+		matches = false;
+		break;
+	}
+	if (!matches)
+		return 0;
+	if (r->allow)
+		return 1;
+	/* A port that is denied leaves the others. */
+	return netrule_is_whole(r) ? -1 : 0;
+}
+
+enum net_reason net_policy_name(const struct net_policy *p, const char *name, unsigned *rule)
+{
+	for (unsigned i = 0; i < p->rules.n_rules; i++) {
+		int says = net_rule_name(&p->rules.rules[i], name);
+
+		if (!says)
+			continue;
+		*rule = i + 1;
+		return says > 0 ? NET_REASON_NONE : NET_REASON_RULE;
+	}
+	*rule = 0;
+	if (p->rules.out == NETPOLICY_DENY)
+		return NET_REASON_DEFAULT;
+	return p->rules.out == NETPOLICY_SCOPE && p->scope == NET_SCOPE_NONE ? NET_REASON_SCOPE
+									     : NET_REASON_NONE;
+}
+
+bool net_policy_answer(const struct net_policy *p, const struct netaddr *addr)
+{
+	const struct net_place d = net_place(p, addr);
+
+	if (net_is_own(addr) || net_check_never(&d) != NET_REASON_NONE)
+		return false;
+	if (d.kind == NETADDR_PUBLIC && !d.host)
+		return true;
+	for (unsigned i = 0; i < p->rules.n_rules; i++) {
+		const struct netrule *r = &p->rules.rules[i];
+
+		if (r->dir != NETRULE_OUT || r->target == NETRULE_NAME ||
+		    r->target == NETRULE_SUFFIX || !net_target_matches(p, r, &d))
+			continue;
+		if (r->allow)
+			return true;
+		if (netrule_is_whole(r))
+			return false;
+	}
+	return net_check_default(p, &d) == NET_REASON_NONE;
+}
+
+/* ---- frames ------------------------------------------------------------ */
 
 static enum net_verdict net_drop(enum net_reason *why, enum net_reason r)
 {
@@ -176,122 +385,111 @@ static enum net_verdict net_deny(enum net_reason *why, enum net_reason r)
 	return NET_DENY;
 }
 
-static enum net_verdict net_check_arp(const struct net_policy *p, const uint8_t *a, size_t len,
-				      enum net_reason *why)
+static enum net_verdict net_check_arp(const struct net_policy *p, const uint8_t *a,
+				      const struct net_flow *f, enum net_reason *why)
 {
-	uint32_t sender;
+	uint32_t sender = netaddr_low32(&f->src);
 
-	/* Ethernet, IPv4, 6- and 4-byte addresses; request or reply. */
-	if (len < WIRE_ARP_LEN || wire_get16(a) != 1 || wire_get16(a + 2) != WIRE_ETHERTYPE_IPV4 ||
-	    a[4] != 6 || a[5] != 4 || wire_get16(a + 6) < 1 || wire_get16(a + 6) > 2)
-		return net_drop(why, NET_REASON_MALFORMED);
-	sender = wire_get32(a + 14);
 	/* 0.0.0.0: a probe whether the address is taken, RFC 5227. */
 	if (memcmp(a + 8, p->guest_mac, 6) || (sender != NET_GUEST_IP && sender != 0))
 		return net_drop(why, NET_REASON_SPOOFED);
 	return NET_PASS;
 }
 
-/* @t: @len bytes behind the IP header. Return: does the header fit and make sense? */
-static bool net_read_transport(struct net_flow *f, const uint8_t *t, size_t len)
+/* IPv6's neighbour discovery, in place of ARP: among the guest, the gateway and nobody else. */
+static bool net_is_neighbour(const struct net_flow *f)
 {
-	size_t header;
+	static const struct netaddr solicited = { { 0xff, 0x02, [11] = 1, 0xff } }, none;
+	const bool probe = netaddr_equal(&f->src, &none) && f->icmp_type == WIRE_ICMP6_SOLICIT;
 
-	switch (f->proto) {
-	case IPPROTO_TCP:
-		if (len < WIRE_TCP_LEN)
-			return false;
-		header = (size_t)(t[12] >> 4) * 4;
-		if (header < WIRE_TCP_LEN || header > len)
-			return false;
-		f->tcp_seq = wire_get32(t + 4);
-		f->tcp_ack = wire_get32(t + 8);
-		f->tcp_flags = t[13];
-		break;
-	case IPPROTO_UDP:
-		if (len < WIRE_UDP_LEN || wire_get16(t + 4) < WIRE_UDP_LEN ||
-		    wire_get16(t + 4) > len)
-			return false;
-		break;
-	default:
-		return len >= WIRE_ICMP_LEN;
-	}
-	f->sport = wire_get16(t);
-	f->dport = wire_get16(t + 2);
-	return f->sport != 0 && f->dport != 0;
+	if (!f->neighbour)
+		return false;
+	if (!probe && !netaddr_equal(&f->src, &net_guest_ip6) &&
+	    netaddr_kind(&f->src) != NETADDR_LINK_LOCAL)
+		return false;
+	return net_is_own(&f->dst) || netaddr_kind(&f->dst) == NETADDR_LINK_LOCAL ||
+	       netaddr_in(&f->dst, &solicited, 104);
 }
 
-/* Header and lengths of an IPv4 packet in @len bytes at @ip. */
-static bool net_read_ip(struct net_flow *f, const uint8_t *ip, size_t len)
+static bool net_is_guest(const struct net_flow *f)
 {
-	size_t header, total;
-
-	if (len < WIRE_IP_LEN || ip[0] >> 4 != 4)
-		return false;
-	header = (size_t)(ip[0] & 15) * 4;
-	total = wire_get16(ip + 2);
-	/* More bytes than the packet has are Ethernet's padding. */
-	if (header < WIRE_IP_LEN || total < header || total > len)
-		return false;
-	f->ip_header = (uint16_t)header;
-	f->ip_total = (uint16_t)total;
-	f->proto = ip[9];
-	f->src = wire_get32(ip + 12);
-	f->dst = wire_get32(ip + 16);
-	return true;
+	return f->version == 4 ? netaddr_low32(&f->src) == NET_GUEST_IP
+			       : netaddr_equal(&f->src, &net_guest_ip6);
 }
 
-static enum net_verdict net_check_ip(const struct net_policy *p, const uint8_t *ip, size_t len,
-				     struct net_flow *f, enum net_reason *why)
+static bool net_is_cast(const struct net_flow *f)
 {
-	unsigned fragment;
+	return netaddr_kind(&f->dst) == NETADDR_CAST ||
+	       (f->version == 4 && netaddr_low32(&f->dst) == (NET_PREFIX_IP | 0xff));
+}
 
-	if (!net_read_ip(f, ip, len)) {
-		*f = (struct net_flow){ .src = 0 };
-		return net_drop(why, NET_REASON_MALFORMED);
-	}
-	if (f->src != NET_GUEST_IP)
-		return net_drop(why, NET_REASON_SPOOFED);
-	if (net_group_of(f->dst) == NET_GROUP_CAST || f->dst == (NET_PREFIX_IP | 0xff))
+static enum net_verdict net_check_ip(const struct net_flow *f, enum net_reason *why)
+{
+	const uint8_t icmp = f->version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+
+	if (f->version == 6 && net_is_neighbour(f))
+		return NET_PASS;
+	/* A guest's kernel looks for routers and groups before it has an address. */
+	if (f->version == 6 && net_is_cast(f))
 		return net_drop(why, NET_REASON_BROADCAST);
-	if (f->ip_header != WIRE_IP_LEN)
+	if (!net_is_guest(f))
+		return net_drop(why, NET_REASON_SPOOFED);
+	if (net_is_cast(f))
+		return net_drop(why, NET_REASON_BROADCAST);
+	if (f->options)
 		return net_deny(why, NET_REASON_OPTIONS);
-	if (f->proto != IPPROTO_TCP && f->proto != IPPROTO_UDP && f->proto != IPPROTO_ICMP)
-		return net_deny(why, NET_REASON_PROTOCOL);
 	/*
 	 * Fragments never pass: only the first shows its ports, and reassembly is
 	 * the stack's memory in the guest's hands.  At our MTU nothing but the very
 	 * largest datagrams needs them.
 	 */
-	fragment = wire_get16(ip + 6) & 0x3fffu; /* more-fragments bit and offset */
-	if (fragment & 0x1fffu)
+	if (f->fragment == NET_FRAGMENT_LATER)
 		return net_drop(why, NET_REASON_FRAGMENT);
-	if (fragment)
+	if (f->fragment)
 		return net_deny(why, NET_REASON_FRAGMENT);
-	if (!net_read_transport(f, ip + f->ip_header, (size_t)(f->ip_total - f->ip_header)))
+	if (!f->transport &&
+	    (f->proto == IPPROTO_TCP || f->proto == IPPROTO_UDP || f->proto == icmp))
 		return net_drop(why, NET_REASON_MALFORMED);
-	f->transport = true;
-	if (f->proto == IPPROTO_ICMP && ip[f->ip_header] != WIRE_ICMP_ECHO)
+	if (!f->transport)
+		return net_deny(why, NET_REASON_PROTOCOL);
+	if (f->proto == icmp &&
+	    (f->icmp_type != (f->version == 4 ? WIRE_ICMP_ECHO : WIRE_ICMP6_ECHO)))
 		return net_drop(why, NET_REASON_ICMP);
-	*why = net_check_dst(p, f);
-	return *why == NET_REASON_NONE ? NET_PASS : NET_DENY;
+	return NET_PASS;
 }
 
-enum net_verdict net_policy_check(const struct net_policy *p, const uint8_t *frame, size_t len,
-				  struct net_flow *flow, enum net_reason *why)
+enum net_verdict net_policy_headers(const struct net_policy *p, const uint8_t *frame, size_t len,
+				    struct net_flow *flow, enum net_reason *why)
 {
-	*flow = (struct net_flow){ .src = 0 };
+	enum net_packet kind = net_packet_read(frame, len, flow);
+
 	*why = NET_REASON_NONE;
 	if (len < NET_ETH_HEADER || len > NET_FRAME_MAX)
 		return net_drop(why, NET_REASON_MALFORMED);
 	if (memcmp(frame + 6, p->guest_mac, 6))
 		return net_drop(why, NET_REASON_SPOOFED);
-	switch (wire_get16(frame + 12)) {
-	case WIRE_ETHERTYPE_ARP:
-		return net_check_arp(p, frame + NET_ETH_HEADER, len - NET_ETH_HEADER, why);
-	case WIRE_ETHERTYPE_IPV4:
-		return net_check_ip(p, frame + NET_ETH_HEADER, len - NET_ETH_HEADER, flow, why);
-	default:
+	switch (kind) {
+	case NET_PACKET_ARP:
+		return net_check_arp(p, frame + NET_ETH_HEADER, flow, why);
+	case NET_PACKET_IP:
+		if (flow->version == 4 || p->ipv6)
+			return net_check_ip(flow, why);
 		return net_drop(why, NET_REASON_ETHERTYPE);
+	case NET_PACKET_OTHER:
+		return net_drop(why, NET_REASON_ETHERTYPE);
+	case NET_PACKET_MALFORMED:
+		break;
 	}
+	return net_drop(why, NET_REASON_MALFORMED);
+}
+
+enum net_verdict net_policy_check(const struct net_policy *p, const uint8_t *frame, size_t len,
+				  struct net_flow *flow, enum net_reason *why)
+{
+	enum net_verdict v = net_policy_headers(p, frame, len, flow, why);
+
+	if (v != NET_PASS || !net_policy_has_destination(flow))
+		return v;
+	*why = net_policy_destination(p, flow);
+	return *why == NET_REASON_NONE ? NET_PASS : NET_DENY;
 }

@@ -3,27 +3,30 @@
 #define MSB_NET_POLICY_H
 
 /*
- * What a sandbox may send: the verdict on each Ethernet frame of its guest.
+ * What a sandbox may send, and what may come in: the verdict on each Ethernet frame of
+ * its guest, on each name that it asks for, and on each client of a published port.
  *
  * Pure: bytes in, verdict out.  Addresses and ports are in host byte order.
- * Specs: RFC 826 (ARP), RFC 791 (IPv4), RFC 9293 (TCP), RFC 768 (UDP), RFC 792 (ICMP),
- * RFC 6890 and the IANA IPv4 special-purpose address registry.
  */
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <netinet/in.h>
+
+#include "codec/netrule.h"
+#include "net/packet.h"
+#include "net/pins.h"
 
 /* The sandbox's network: every sandbox has the same, each behind its own NAT. */
 #define NET_GUEST_IP 0x0a00020fu /* 10.0.2.15/24 */
 #define NET_GATEWAY_IP 0x0a000202u /* 10.0.2.2: router and DNS server */
-#define NET_HOST_IP 0x0a000204u /* 10.0.2.4: the host, scope "any" only */
+#define NET_HOST_IP 0x0a000204u /* 10.0.2.4: the host's loopback */
 #define NET_PREFIX_IP 0x0a000200u
 #define NET_PREFIX_MASK 0xffffff00u
 
-#define NET_ETH_HEADER 14u
-#define NET_MTU 65520u /* the largest that libslirp takes */
-#define NET_FRAME_MAX (NET_ETH_HEADER + NET_MTU)
+/* And NETADDR_GUEST6_PREFIX/64, where the host has a way to the IPv6 internet. */
+extern const struct netaddr net_guest_ip6, net_gateway_ip6;
+
+#define NET_DNS_PORT 53
+#define NET_DOT_PORT 853 /* DNS over TLS, and over QUIC */
 
 #define NET_HOST_ADDRS_MAX 256
 
@@ -47,14 +50,15 @@ enum net_reason {
 	NET_REASON_NONE,
 	/* dropped */
 	NET_REASON_MALFORMED, /* shorter than its headers say, or not what they say */
-	NET_REASON_ETHERTYPE, /* neither ARP nor IPv4 */
+	NET_REASON_ETHERTYPE, /* neither ARP, IPv4 nor, where the guest has it, IPv6 */
 	NET_REASON_SPOOFED, /* not the guest's own MAC or IP address as source */
 	NET_REASON_BROADCAST, /* broadcast or multicast: there is nobody else */
 	NET_REASON_ICMP, /* ICMP other than an echo request */
+	NET_REASON_RATE, /* more connections in a second than the limit: it asks again */
 	/* denied */
 	NET_REASON_SCOPE, /* scope none */
 	NET_REASON_PROTOCOL, /* neither TCP, UDP nor ICMP */
-	NET_REASON_OPTIONS, /* IP options, such as source routes */
+	NET_REASON_OPTIONS, /* IP options and extension headers, such as source routes */
 	NET_REASON_FRAGMENT,
 	NET_REASON_METADATA, /* a cloud's metadata service */
 	NET_REASON_LOOPBACK,
@@ -63,29 +67,28 @@ enum net_reason {
 	NET_REASON_SPECIAL, /* reserved by IANA for something else */
 	NET_REASON_HOST, /* an address of the host itself */
 	NET_REASON_GATEWAY, /* our own addresses, but not a service they offer */
+	NET_REASON_RULE, /* a rule says so: net_flow.rule */
+	NET_REASON_DEFAULT, /* no rule matches, and the default is to deny */
+	NET_REASON_RESOLVER, /* another DNS server, while rules have names in them */
+	NET_REASON_CONNECTIONS, /* more at once than the limit */
+	NET_REASON_REBINDING, /* a name that leads where names may not lead */
+	/* for the guest */
+	NET_REASON_UNASKED, /* a datagram from where it sent none */
+	NET_REASON_CUT, /* what was allowed when it began, under other rules */
 	NET_REASONS,
 };
 
 const char *net_reason_name(enum net_reason r);
 
-/* What was read from an IPv4 frame; valid as far as the verdict's reason allows. */
-struct net_flow {
-	uint32_t src, dst; /* 0 if no IPv4 header was accepted */
-	uint16_t sport, dport; /* TCP and UDP */
-	uint8_t proto; /* IPPROTO_* */
-	uint8_t tcp_flags;
-	uint32_t tcp_seq, tcp_ack;
-	uint16_t ip_header; /* its length */
-	uint16_t ip_total; /* header and payload; all of it is inside the frame */
-	bool transport; /* the TCP, UDP or ICMP header was accepted */
-};
-
 struct net_policy {
 	enum net_scope scope;
+	bool ipv6; /* the guest has it; else frames of it are dropped */
 	uint8_t guest_mac[6];
-	uint32_t host_addrs[NET_HOST_ADDRS_MAX];
+	struct netpolicy rules;
+	const struct pins *pins; /* not owned; NULL = none */
+	struct netaddr host_addrs[NET_HOST_ADDRS_MAX];
 	size_t n_host_addrs;
-	/* More addresses than that: public denies what it cannot tell from the host. */
+	/* More addresses than that: what cannot be told from the host is shut. */
 	bool host_addrs_incomplete;
 };
 
@@ -98,7 +101,62 @@ struct net_policy {
 enum net_verdict net_policy_check(const struct net_policy *p, const uint8_t *frame, size_t len,
 				  struct net_flow *flow, enum net_reason *why);
 
-/* Would scope public let an address pass if the host did not own it? */
-bool net_policy_is_public(uint32_t addr);
+/* The first part of it: all but the destination. */
+enum net_verdict net_policy_headers(const struct net_policy *p, const uint8_t *frame, size_t len,
+				    struct net_flow *flow, enum net_reason *why);
+
+/* Is there a destination to judge when that passed? ARP and its like in IPv6 have none. */
+static inline bool net_policy_has_destination(const struct net_flow *f)
+{
+	return f->version != 0 && !f->neighbour;
+}
+
+/* Is it a question to the gateway's DNS server? */
+static inline bool net_policy_is_dns(const struct net_flow *f)
+{
+	return netaddr_is_v4(&f->dst) && netaddr_low32(&f->dst) == NET_GATEWAY_IP &&
+	       f->dport == NET_DNS_PORT && (f->proto == IPPROTO_TCP || f->proto == IPPROTO_UDP);
+}
+
+/*
+ * The second, which speaks of the destination: dst, dport and proto of @flow, and its rule.
+ * Return: NET_REASON_NONE = open.
+ */
+enum net_reason net_policy_destination(const struct net_policy *p, struct net_flow *flow);
+
+/**
+ * net_policy_ingress() - may a client use a published port?
+ * @peer:  its address, as the host sees it
+ * @proto: IPPROTO_TCP or IPPROTO_UDP
+ * @port:  the port in the guest
+ * @rule:  which rule decided, from 1; 0 = none
+ *
+ * To be called for each connection, and for the first datagram of each UDP peer.
+ * Return: NET_REASON_NONE, NET_REASON_RULE or NET_REASON_DEFAULT.
+ */
+enum net_reason net_policy_ingress(const struct net_policy *p, const struct netaddr *peer,
+				   uint8_t proto, uint16_t port, unsigned *rule);
+
+/**
+ * net_policy_name() - may the guest learn what a name stands for?
+ * @name: lower case, without the last dot
+ *
+ * It may when some connection to it could be allowed: a rule with the name, a rule for any
+ * or public, or the default says so.  Rules with addresses do not speak of names.
+ */
+enum net_reason net_policy_name(const struct net_policy *p, const char *name, unsigned *rule);
+
+/*
+ * May an answer say that a name stands for @addr?  Public addresses: yes, each connection is
+ * judged later.  The others only if a rule or the scope opens some port of them: otherwise a
+ * stranger's name would lead into the private network (rebinding).
+ */
+bool net_policy_answer(const struct net_policy *p, const struct netaddr *addr);
+
+/* Has the scope or a rule anything that the guest may send? If not it needs no network. */
+static inline bool net_policy_open(enum net_scope scope, const struct netpolicy *rules)
+{
+	return scope != NET_SCOPE_NONE || netpolicy_opens(rules, NETRULE_OUT);
+}
 
 #endif

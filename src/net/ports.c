@@ -79,10 +79,21 @@ static struct ports *ports_self;
 static bool ports_admit(const struct ports *p, const struct ports_config *port,
 			const union ports_addr *peer)
 {
-	(void)p;
-	(void)port;
-	(void)peer;
-	return true;
+	const uint8_t proto = port->udp ? IPPROTO_UDP : IPPROTO_TCP;
+	struct netaddr addr;
+	enum net_reason why;
+	unsigned rule;
+
+	/* A socket of both families tells of an IPv4 peer as we hold it: ::ffff:a.b.c.d. */
+	if (peer->sa.sa_family == AF_INET6)
+		memcpy(addr.b, &peer->in6.sin6_addr, sizeof(addr.b));
+	else
+		addr = netaddr_v4(ntohl(peer->in.sin_addr.s_addr));
+	why = net_policy_ingress(p->policy, &addr, proto, port->guest, &rule);
+	if (why == NET_REASON_NONE)
+		return true;
+	netlog_client(p->log, &addr, proto, port->guest, why, rule);
+	return false;
 }
 
 /* ---- TCP ----------------------------------------------------------------------- */
@@ -571,7 +582,8 @@ static enum ports_verdict ports_take_datagram(struct ports *p, const uint8_t *fr
 
 enum ports_verdict ports_take(struct ports *p, const uint8_t *frame, const struct net_flow *flow)
 {
-	if (!p->n || !flow->transport || flow->dst != PORTS_SOURCE_IP)
+	if (!p->n || !flow->transport || flow->version != 4 ||
+	    netaddr_low32(&flow->dst) != PORTS_SOURCE_IP)
 		return PORTS_OTHER;
 	if (flow->proto == IPPROTO_TCP)
 		return ports_take_segment(p, frame, flow);

@@ -16,7 +16,7 @@
 
 #include "base/err.h"
 #include "net/frames.h"
-#include "net/policy.h"
+#include "net/netlog.h"
 
 #define PORTS_MAX 128u /* as PUBLISH_MAX */
 #define PORTS_FDS 1024u /* descriptors are below this: RLIMIT_NOFILE in the jail */
@@ -63,6 +63,10 @@ struct ports_flow {
 };
 
 struct ports {
+	/* Set by the owner after ports_init(), before the first round; not owned. */
+	const struct net_policy *policy;
+	struct netlog *log;
+
 	Slirp *slirp;
 	uint8_t guest_mac[6];
 	struct ports_config v[PORTS_MAX];

@@ -6,8 +6,8 @@
 
 #include "net/policy.h"
 
-/* Ethernet, IPv4, ICMP, the denied packet's IP header and 8 bytes of its payload. */
-#define NET_REPLY_MAX (14 + 20 + 8 + 60 + 8)
+/* Ethernet, IP, ICMP, the denied packet's IP header (IPv4 has up to 60 bytes) and 8 more. */
+#define NET_REPLY_MAX (14 + 40 + 8 + 60 + 8)
 
 /**
  * net_reply_build() - a TCP reset, or ICMP "communication administratively prohibited"

@@ -5,9 +5,9 @@
  * Purpose
  *   Carries a sandbox's traffic: Ethernet frames of its NIC on one side, ordinary
  *   sockets of the host on the other, with libslirp's TCP/IP between them.  Each
- *   frame of the guest passes net_policy_check() before libslirp sees it; what the
- *   guest receives are answers to what it was allowed to send, and what comes to its
- *   published ports (ports.c).
+ *   frame of the guest passes gate_judge() before libslirp sees it; what the guest
+ *   receives are answers to what it was allowed to send (gate_admit()), and what comes
+ *   to its published ports (ports.c).
  *
  * Trust boundary
  *   The guest's frames are hostile.  libslirp parses them after the policy has
@@ -33,12 +33,11 @@
  * Limits
  *   At most STACK_SOCKETS_MAX host sockets (also RLIMIT_NOFILE): a connection more
  *   is refused to the guest.  While a TCP connection is open libslirp wakes up twice
- *   a second for its timers; with none open nothing wakes up.  No IPv6: frames of it
- *   are dropped, because what is not policed must not pass.
+ *   a second for its timers; with none open nothing wakes up.  Pings over IPv6 end at
+ *   the gateway: libslirp does not carry them.
  */
 #include "net/stack.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -50,46 +49,56 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/control.h"
+#include "net/dnsproxy.h"
 #include "net/frames.h"
+#include "net/gate.h"
 #include "net/hostaddr.h"
 #include "net/mss.h"
 #include "net/ports.h"
-#include "net/reply.h"
 #include "net/wire.h"
 
 #define STACK_SOCKETS_MAX 1024u
-#define STACK_FIXED 2u /* entries of the poll set before the UDP ports' and libslirp's */
+#define STACK_FIXED 3u /* entries of the poll set before those of DNS, UDP ports and libslirp */
 
 /* libslirp never asks for more than this, also when it has nothing to wait for. */
 #define STACK_IDLE_MS 1000u
 
 struct stack {
-	struct net_policy policy;
+	struct gate gate;
+	struct control control;
 	struct frames frames;
-	struct hostaddr hostaddr; /* fd -1 unless the scope needs it */
+	struct hostaddr hostaddr;
 	Slirp *slirp;
+	struct dnsproxy dns;
 	struct ports ports;
-	struct pollfd fds[STACK_FIXED + PORTS_MAX + STACK_SOCKETS_MAX];
-	nfds_t n_fds;
+	struct pollfd fds[STACK_FIXED + DNSPROXY_ASKS + PORTS_MAX + STACK_SOCKETS_MAX];
+	nfds_t n_fds, ports_at; /* ports_at: where those of the UDP ports start */
 	int failed; /* negative errno of the frame socket, found in a callback */
 	bool arp; /* the guest's MAC may be known now: libslirp sends what waits in its next round */
-	uint64_t passed, reasons[NET_REASONS]; /* frames of the guest */
-	struct log_limit log_denied, log_slirp;
+	struct log_limit log_slirp;
 };
 
 /* ---- libslirp's callbacks ---------------------------------------------- */
 
+static void stack_send(void *ctx, const uint8_t *frame, size_t len)
+{
+	struct stack *s = ctx;
+	int rc = frames_send(&s->frames, frame, len);
+
+	if (rc < 0 && !s->failed)
+		s->failed = rc;
+}
+
 static ssize_t stack_cb_send(const void *frame, size_t len, void *opaque)
 {
 	struct stack *s = opaque;
-	int rc;
 
 	/* It is libslirp's own buffer, which it does not look at any more. */
 	mss_raise((uint8_t *)frame, len);
-	rc = frames_send(&s->frames, frame, len);
+	if (gate_admit(&s->gate, frame, len))
+		stack_send(s, frame, len);
 	ports_sent(&s->ports, frame, len);
-	if (rc < 0 && !s->failed)
-		s->failed = rc;
 	return (ssize_t)len;
 }
 
@@ -110,7 +119,7 @@ static int64_t stack_cb_clock_ns(void *opaque)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* Its only timer sends IPv6 router advertisements, and IPv6 is off. */
+/* Its only timer sends IPv6 router advertisements; the agent sets the address and the route. */
 static void *stack_cb_timer_new(SlirpTimerId id, void *cb_opaque, void *opaque)
 {
 	(void)id;
@@ -165,51 +174,24 @@ static const SlirpCb stack_callbacks = {
 
 /* ---- frames of the guest ----------------------------------------------- */
 
-static void stack_log_denied(struct stack *s, const struct net_flow *f, enum net_reason why)
+static void stack_to_slirp(void *ctx, const uint8_t *frame, size_t len)
 {
-	static const char *const protos[] = {
-		[IPPROTO_ICMP] = "icmp",
-		[IPPROTO_TCP] = "tcp",
-		[IPPROTO_UDP] = "udp",
-	};
-	struct in_addr dst = { .s_addr = htonl(f->dst) };
-	const char *proto = f->proto < ARRAY_SIZE(protos) ? protos[f->proto] : NULL;
-	char text[INET_ADDRSTRLEN];
-	unsigned held;
+	struct stack *s = ctx;
 
-	/* A connection is one attempt, however many segments the guest sends for it. */
-	if (f->proto == IPPROTO_TCP && f->transport && !(f->tcp_flags & WIRE_TCP_SYN))
-		return;
-	if (!log_limit_pass(&s->log_denied, &held))
-		return;
-	inet_ntop(AF_INET, &dst, text, sizeof(text));
-	log_warn("event=denied scope=%s reason=%s proto=%s number=%u dst=%s port=%u held_back=%u",
-		 net_scope_name(s->policy.scope), net_reason_name(why), proto ? proto : "other",
-		 f->proto, text, f->dport, held);
-}
-
-static void stack_deny(struct stack *s, const uint8_t *frame, const struct net_flow *f,
-		       enum net_reason why)
-{
-	uint8_t reply[NET_REPLY_MAX];
-	size_t n = net_reply_build(frame, f, reply);
-
-	stack_log_denied(s, f, why);
-	if (n)
-		stack_cb_send(reply, n, s);
+	slirp_input(s->slirp, frame, (int)len);
 }
 
 static void stack_input(struct stack *s, const uint8_t *frame, size_t len)
 {
 	struct net_flow flow;
 	enum net_reason why;
-	enum net_verdict verdict = net_policy_check(&s->policy, frame, len, &flow, &why);
+	enum net_verdict verdict = gate_judge(&s->gate, frame, len, &flow, &why);
 
 	/* An answer of a published port: what it answers to was let in. */
 	if (verdict != NET_DROP) {
 		switch (ports_take(&s->ports, frame, &flow)) {
 		case PORTS_TAKEN:
-			s->passed++;
+			s->gate.log.passed++;
 			return;
 		case PORTS_PASS:
 			verdict = NET_PASS;
@@ -218,35 +200,51 @@ static void stack_input(struct stack *s, const uint8_t *frame, size_t len)
 			break;
 		}
 	}
-	switch (verdict) {
-	case NET_PASS:
-		s->passed++;
-		s->arp = s->arp || !flow.src;
-		slirp_input(s->slirp, frame, (int)len);
+	if (verdict != NET_PASS) {
+		gate_refuse(&s->gate, frame, &flow, verdict, why);
 		return;
-	case NET_DENY:
-		stack_deny(s, frame, &flow, why);
-		break;
-	case NET_DROP:
-		break;
 	}
-	s->reasons[why]++;
+	s->gate.log.passed++;
+	s->arp = s->arp || !flow.version;
+	/* The gateway answers itself; libslirp never sees it. */
+	if (net_policy_is_dns(&flow))
+		dnsproxy_frame(&s->dns, frame, &flow);
+	else
+		stack_to_slirp(s, frame, len);
+}
+
+/* What has come already, as far as its limits allow. */
+static int stack_take_frames(struct stack *s, struct err *e)
+{
+	const uint8_t *frame;
+	size_t len;
+	int rc = 0;
+
+	while (!gate_wait_out(&s->gate) && (rc = frames_next(&s->frames, &frame, &len)) > 0)
+		stack_input(s, frame, len);
+	return rc < 0 ? err_set(e, -rc, "frames: the VM sent an impossible length") : 0;
 }
 
 /* Return: 0, -ENODATA when the VM closed its end, or another errno. */
 static int stack_read_frames(struct stack *s, struct err *e)
 {
-	const uint8_t *frame;
-	size_t len;
-	int rc = frames_receive(&s->frames);
+	int rc = stack_take_frames(s, e);
 
+	/* Those that wait for their limit stay where they are; the VM's wait in the socket. */
+	if (rc < 0 || gate_wait_out(&s->gate))
+		return rc;
+	rc = frames_receive(&s->frames);
 	if (rc == -ENODATA || rc == -ECONNRESET)
 		return -ENODATA;
 	if (rc < 0)
 		return err_errno(e, -rc, "frames: read");
-	while ((rc = frames_next(&s->frames, &frame, &len)) > 0)
-		stack_input(s, frame, len);
-	return rc < 0 ? err_set(e, -rc, "frames: the VM sent an impossible length") : 0;
+	return stack_take_frames(s, e);
+}
+
+/* Is nothing fetched from the host's sockets for now? */
+static bool stack_holds_back(struct stack *s)
+{
+	return frames_full(&s->frames) || gate_wait_in(&s->gate);
 }
 
 /* ---- the loop ---------------------------------------------------------- */
@@ -266,7 +264,7 @@ static int stack_add_poll(int fd, int events, void *opaque)
 		want |= POLLPRI;
 	/* While the VM is behind they wait, all of them: an error would not go away. */
 	s->fds[s->n_fds] = (struct pollfd){
-		.fd = !ports_fd_wanted(&s->ports, fd) || frames_full(&s->frames) ? -1 : fd,
+		.fd = !ports_fd_wanted(&s->ports, fd) || stack_holds_back(s) ? -1 : fd,
 		.events = want,
 	};
 	return (int)s->n_fds++;
@@ -280,8 +278,8 @@ static int stack_get_revents(int index, void *opaque)
 
 	if (got & POLLOUT)
 		events |= SLIRP_POLL_OUT;
-	/* The sockets before this one may just have filled the queue. */
-	if (frames_full(&s->frames))
+	/* The sockets before this one may just have filled the queue, or used up the limit. */
+	if (stack_holds_back(s))
 		return events;
 	if (got & POLLIN)
 		events |= SLIRP_POLL_IN;
@@ -294,56 +292,100 @@ static int stack_get_revents(int index, void *opaque)
 	return events;
 }
 
+static uint64_t stack_now_ms(void)
+{
+	return (uint64_t)stack_cb_clock_ns(NULL) / 1000000;
+}
+
+/* When to wake up although nothing has happened, in ms; UINT32_MAX = never. */
+static uint32_t stack_timeout(struct stack *s, uint32_t slirp_ms)
+{
+	const uint64_t now = stack_now_ms(), due = dnsproxy_deadline(&s->dns);
+	const uint64_t out = gate_wait_out(&s->gate), in = gate_wait_in(&s->gate);
+	/* A listener alone makes libslirp ask for its timers. */
+	const bool idle = slirp_ms >= STACK_IDLE_MS || ports_only_listen(&s->ports);
+	uint64_t ms = idle ? UINT32_MAX : slirp_ms;
+
+	if (s->arp) {
+		s->arp = false;
+		return 0;
+	}
+
+	if (due != UINT64_MAX && (due > now ? due - now : 0) < ms)
+		ms = due > now ? due - now : 0;
+	if (out && out < ms)
+		ms = out;
+	if (in && in < ms)
+		ms = in;
+	return (uint32_t)ms;
+}
+
 static int stack_wait(struct stack *s, const sigset_t *mask)
 {
 	uint32_t timeout_ms = UINT32_MAX;
 	struct timespec ts;
-	bool forever;
+	short want = buf_len(&s->frames.out) ? POLLOUT : 0;
 
-	s->fds[0] = (struct pollfd){
-		.fd = s->frames.fd,
-		.events = (short)(POLLIN | (buf_len(&s->frames.out) ? POLLOUT : 0)),
-	};
+	/* Frames over their limit wait with the VM. */
+	if (!gate_wait_out(&s->gate))
+		want |= POLLIN;
+	s->fds[0] = (struct pollfd){ .fd = s->frames.fd, .events = want };
 	s->fds[1] = (struct pollfd){ .fd = s->hostaddr.fd, .events = POLLIN };
+	s->fds[2] = (struct pollfd){ .fd = s->control.fd, .events = POLLIN };
 	s->n_fds = STACK_FIXED;
-	s->n_fds += ports_fill(&s->ports, s->fds + s->n_fds, frames_full(&s->frames));
+	s->n_fds += dnsproxy_fill(&s->dns, s->fds + s->n_fds);
+	s->ports_at = s->n_fds;
+	s->n_fds += ports_fill(&s->ports, s->fds + s->n_fds, stack_holds_back(s));
 	slirp_pollfds_fill(s->slirp, &timeout_ms, stack_add_poll, s);
 	ports_reap(&s->ports);
 
-	/* A listener alone makes libslirp ask for its timers. */
-	forever = timeout_ms >= STACK_IDLE_MS || ports_only_listen(&s->ports);
-	if (s->arp) {
-		s->arp = forever = false;
-		timeout_ms = 0;
-	}
+	timeout_ms = stack_timeout(s, timeout_ms);
 	ts.tv_sec = timeout_ms / 1000;
 	ts.tv_nsec = (long)(timeout_ms % 1000) * 1000000;
-	return ppoll(s->fds, s->n_fds, forever ? NULL : &ts, mask);
+	return ppoll(s->fds, s->n_fds, timeout_ms == UINT32_MAX ? NULL : &ts, mask);
+}
+
+/* What is neither a frame nor a socket of libslirp's. */
+static int stack_serve_own(struct stack *s, struct err *e)
+{
+	const uint64_t now = stack_now_ms();
+	int rc = 0;
+
+	gate_clock(&s->gate, now);
+	dnsproxy_clock(&s->dns, now);
+	dnsproxy_serve(&s->dns, s->fds + STACK_FIXED);
+	if (s->fds[1].revents) {
+		rc = hostaddr_update(&s->hostaddr, &s->gate.policy, e);
+		if (rc > 0)
+			gate_recheck(&s->gate);
+	}
+	if (s->fds[2].revents)
+		control_serve(&s->control);
+	return rc < 0 ? rc : 0;
 }
 
 static int stack_round(struct stack *s, const sigset_t *mask, struct err *e)
 {
-	int n = stack_wait(s, mask), rc = 0;
+	int n = stack_wait(s, mask), rc;
 
 	if (n < 0)
 		return errno == EINTR ? 0 : err_errno(e, errno, "poll");
-	if (s->fds[1].revents) {
-		rc = hostaddr_update(&s->hostaddr, &s->policy, e);
-		if (rc < 0)
-			return rc;
-	}
+	rc = stack_serve_own(s, e);
+	if (rc < 0)
+		return rc;
 	if (s->fds[0].revents & POLLOUT) {
 		rc = frames_flush(&s->frames);
 		if (rc < 0 && !s->failed)
 			s->failed = rc;
+		rc = 0;
 	}
-	rc = ports_serve(&s->ports, s->fds + STACK_FIXED, &s->frames);
+	rc = ports_serve(&s->ports, s->fds + s->ports_at, &s->frames);
 	if (rc < 0 && !s->failed)
 		s->failed = rc;
 	rc = 0;
 	slirp_pollfds_poll(s->slirp, 0, stack_get_revents, s);
 	/* After libslirp's own sockets: it may close some of them on a guest's frame. */
-	if (s->fds[0].revents & (POLLIN | POLLHUP | POLLERR))
+	if (s->fds[0].revents & (POLLIN | POLLHUP | POLLERR) || frames_waiting(&s->frames))
 		rc = stack_read_frames(s, e);
 	if (rc == 0 && s->failed) {
 		if (s->failed == -EPIPE || s->failed == -ECONNRESET)
@@ -369,63 +411,99 @@ int stack_run(struct stack *s, const volatile sig_atomic_t *stop, const sigset_t
 
 /* ---- life -------------------------------------------------------------- */
 
+/* The policy says so already; two locks on this door, where no rule may open it. */
+static bool stack_locks_loopback(const struct stack_config *cfg)
+{
+	return cfg->scope != NET_SCOPE_ANY && !netpolicy_opens_loopback(&cfg->rules);
+}
+
+/* What does not depend on anything that can fail. */
+static void stack_set_up(struct stack *s, const struct stack_config *cfg)
+{
+	struct net_policy *p = &s->gate.policy;
+
+	p->scope = cfg->scope;
+	p->ipv6 = cfg->ipv6;
+	p->rules = cfg->rules;
+	memcpy(p->guest_mac, cfg->guest_mac, sizeof(p->guest_mac));
+	s->gate.to_guest = stack_send;
+	s->gate.to_stack = stack_to_slirp;
+	s->gate.ctx = s;
+	gate_init(&s->gate, cfg->key);
+	gate_clock(&s->gate, stack_now_ms());
+	s->log_slirp = (struct log_limit)LOG_LIMIT(5, 1000);
+	s->hostaddr.fd = -1;
+	s->control.fd = cfg->control_fd;
+	s->control.gate = &s->gate;
+	s->control.loopback_locked = stack_locks_loopback(cfg);
+	s->dns.policy = p;
+	s->dns.pins = &s->gate.pins;
+	s->dns.log = &s->gate.log;
+	s->dns.send = stack_send;
+	s->dns.ctx = s;
+	s->dns.ipv6 = cfg->ipv6;
+	memcpy(s->dns.guest_mac, cfg->guest_mac, sizeof(s->dns.guest_mac));
+}
+
 int stack_create(struct stack **out, const struct stack_config *cfg, struct err *e)
 {
-	const SlirpConfig slirp = {
+	SlirpConfig slirp = {
 		.version = 4,
 		.in_enabled = true,
+		.in6_enabled = cfg->ipv6,
+		.vprefix_len = NETADDR_GUEST6_BITS,
 		.vnetwork.s_addr = htonl(NET_PREFIX_IP),
 		.vnetmask.s_addr = htonl(NET_PREFIX_MASK),
 		.vhost.s_addr = htonl(NET_HOST_IP),
 		.vnameserver.s_addr = htonl(NET_GATEWAY_IP),
 		.if_mtu = MSS_SLIRP_MTU,
 		.if_mru = MSS_SLIRP_MTU,
-		/* The policy says so already; two locks on this door. */
-		.disable_host_loopback = cfg->scope != NET_SCOPE_ANY,
+		.disable_host_loopback = stack_locks_loopback(cfg),
+		.disable_dns = true, /* dnsproxy.c */
 		.disable_dhcp = true, /* the agent sets the address */
 	};
-	auto_free struct stack *s = calloc(1, sizeof(*s));
+	struct stack *s = calloc(1, sizeof(*s));
 	int rc;
 
 	if (!s)
 		return err_errno(e, ENOMEM, "network stack");
-	s->policy.scope = cfg->scope;
-	memcpy(s->policy.guest_mac, cfg->guest_mac, sizeof(s->policy.guest_mac));
-	s->log_denied = (struct log_limit)LOG_LIMIT(20, 1000);
-	s->log_slirp = (struct log_limit)LOG_LIMIT(5, 1000);
-	s->hostaddr.fd = -1;
-	if (cfg->scope == NET_SCOPE_PUBLIC) {
-		rc = hostaddr_init(&s->hostaddr, &s->policy, e);
-		if (rc < 0)
-			return rc;
-	}
-	rc = frames_init(&s->frames, cfg->frames_fd, e);
-	if (rc < 0) {
-		hostaddr_fini(&s->hostaddr);
-		return rc;
-	}
+	/* Our own address stands for the prefix; nobody asks the name server, disable_dns says so. */
+	memcpy(&slirp.vprefix_addr6, net_gateway_ip6.b, 16);
+	slirp.vprefix_addr6.s6_addr[15] = 0;
+	memcpy(&slirp.vhost6, net_gateway_ip6.b, 16);
+	memcpy(&slirp.vnameserver6, net_gateway_ip6.b, 16);
+	slirp.vnameserver6.s6_addr[15]++;
+	stack_set_up(s, cfg);
+	if ((rc = dnsproxy_init(&s->dns, e)) ||
+	    (rc = hostaddr_init(&s->hostaddr, &s->gate.policy, e)) ||
+	    (rc = frames_init(&s->frames, cfg->frames_fd, e)))
+		goto fail;
 	s->slirp = slirp_new(&slirp, &stack_callbacks, s);
 	if (!s->slirp) {
-		frames_fini(&s->frames);
-		hostaddr_fini(&s->hostaddr);
-		return err_set(e, EINVAL, "libslirp %s refused its configuration",
-			       slirp_version_string());
+		rc = err_set(e, EINVAL, "libslirp %s refused its configuration",
+			     slirp_version_string());
+		goto fail;
 	}
 	rc = ports_init(&s->ports, s->slirp, cfg->guest_mac, cfg->ports, cfg->n_ports, e);
-	if (rc < 0) {
-		stack_destroy(take_ptr(&s));
-		return rc;
-	}
-	*out = take_ptr(&s);
+	if (rc < 0)
+		goto fail;
+	s->ports.policy = &s->gate.policy;
+	s->ports.log = &s->gate.log;
+	*out = s;
 	return 0;
+fail:
+	stack_destroy(s);
+	return rc;
 }
 
 void stack_destroy(struct stack *s)
 {
 	if (!s)
 		return;
-	slirp_cleanup(s->slirp);
+	if (s->slirp)
+		slirp_cleanup(s->slirp);
 	ports_fini(&s->ports);
+	dnsproxy_fini(&s->dns);
 	frames_fini(&s->frames);
 	hostaddr_fini(&s->hostaddr);
 	free(s);
@@ -433,15 +511,6 @@ void stack_destroy(struct stack *s)
 
 void stack_log_summary(const struct stack *s)
 {
-	char text[512] = "";
-	size_t n = 0;
-
-	for (int r = NET_REASON_NONE + 1; r < NET_REASONS && n < sizeof(text); r++)
-		if (s->reasons[r])
-			n += (size_t)snprintf(text + n, sizeof(text) - n, " %s=%llu",
-					      net_reason_name((enum net_reason)r),
-					      (unsigned long long)s->reasons[r]);
-	log_info("event=summary passed=%llu lost=%llu%s", (unsigned long long)s->passed,
-		 (unsigned long long)s->frames.dropped, text);
+	netlog_summary(&s->gate.log, s->frames.dropped);
 	ports_log_summary(&s->ports);
 }

@@ -15,7 +15,11 @@ struct stack;
 struct stack_config {
 	int frames_fd; /* connected stream socket, see net/frames.h; not owned */
 	enum net_scope scope;
+	bool ipv6; /* the host has a way to the IPv6 internet */
+	struct netpolicy rules;
 	uint8_t guest_mac[6];
+	int control_fd; /* see net/control.h; -1 = none; not owned */
+	uint32_t key; /* random */
 	struct ports_config ports[PORTS_MAX]; /* published; stack_create() takes the descriptors */
 	size_t n_ports;
 };

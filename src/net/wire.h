@@ -8,20 +8,32 @@
 
 #define WIRE_ETHERTYPE_IPV4 0x0800
 #define WIRE_ETHERTYPE_ARP 0x0806
+#define WIRE_ETHERTYPE_IPV6 0x86dd
 
 #define WIRE_ARP_LEN 28u /* RFC 826 with Ethernet and IPv4 addresses */
 #define WIRE_IP_LEN 20u /* without options */
+#define WIRE_IPV6_LEN 40u
 #define WIRE_TCP_LEN 20u
 #define WIRE_UDP_LEN 8u
 #define WIRE_ICMP_LEN 8u
+#define WIRE_NEIGHBOUR_LEN 24u /* RFC 4861 without options */
 
 #define WIRE_ICMP_UNREACHABLE 3 /* RFC 792 */
 #define WIRE_ICMP_PROHIBITED 13 /* administratively, RFC 1812 §5.2.7.1 */
 #define WIRE_ICMP_ECHO 8
+#define WIRE_ICMP_ECHO_REPLY 0
+
+#define WIRE_ICMP6_UNREACHABLE 1 /* RFC 4443 */
+#define WIRE_ICMP6_PROHIBITED 1 /* administratively */
+#define WIRE_ICMP6_ECHO 128
+#define WIRE_ICMP6_ECHO_REPLY 129
+#define WIRE_ICMP6_SOLICIT 135 /* RFC 4861: neighbour solicitation and advertisement */
+#define WIRE_ICMP6_ADVERT 136
 
 #define WIRE_TCP_FIN 0x01
 #define WIRE_TCP_SYN 0x02
 #define WIRE_TCP_RST 0x04
+#define WIRE_TCP_PSH 0x08
 #define WIRE_TCP_ACK 0x10
 
 static inline uint16_t wire_get16(const uint8_t *p)

@@ -26,6 +26,8 @@ struct supervisor {
 	struct taillog console, vm_log, net_log, volume_log;
 	struct loop_timer boot_timer, stop_timer, linger_timer;
 	uint64_t started_ns;
+	bool network; /* it has a network device */
+	bool ipv6; /* and the host has a way to the IPv6 internet */
 
 	enum sandbox_state state;
 	int end_code; /* errno of the end, 0 = as asked */

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "codec/netrule.h"
 #include "image/rootimage.h"
 #include "image/store.h"
 #include "sandbox/internal.h"
@@ -83,7 +85,7 @@ int supervisor_log_pipe(struct supervisor *s, struct taillog *t, const char *nam
 
 /* What msb-net gets: a descriptor and an argument for each published port, and the rest. */
 struct start_net_args {
-	char *argv[8 + 2 * PUBLISH_MAX];
+	char *argv[11 + 2 * PUBLISH_MAX];
 	struct child_fd fds[2 + PUBLISH_MAX];
 	size_t n_argv, n_fds;
 	char ports[PUBLISH_MAX][START_PORT_TEXT];
@@ -105,6 +107,10 @@ static void start_net_args(const struct supervisor *s, int frames_fd, int log_fd
 	start_net_arg(a, s->cfg.scope);
 	start_net_arg(a, "--name");
 	start_net_arg(a, s->cfg.name);
+	start_net_arg(a, "--policy");
+	start_net_arg(a, s->cfg.network);
+	if (s->ipv6)
+		start_net_arg(a, "--ipv6");
 	a->fds[a->n_fds++] = (struct child_fd){ log_fd, STDERR_FILENO };
 	a->fds[a->n_fds++] = (struct child_fd){ frames_fd, START_FRAMES_FD };
 	for (size_t i = 0; i < s->cfg.ports.n; i++) {
@@ -132,7 +138,7 @@ static int start_check_ports(const struct supervisor *s, struct err *e)
 {
 	if (!s->cfg.ports.n)
 		return 0;
-	if (!strcmp(s->cfg.scope, "none"))
+	if (!s->network)
 		return err_set(e, EINVAL,
 			       "ports cannot be published with scope none: there is no "
 			       "network device");
@@ -202,6 +208,44 @@ static int start_check_file(const char *path, const char *what, const char *advi
 	return 0;
 }
 
+/*
+ * Has the host a way to the IPv6 internet?  Nothing is sent: the kernel looks for a route and
+ * for the address that it would send from.  One that only this link knows leads nowhere.
+ */
+static bool start_has_ipv6(void)
+{
+	auto_close int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 sa = { .sin6_family = AF_INET6, .sin6_port = htons(53) };
+	socklen_t len = sizeof(sa);
+	struct netaddr own;
+	enum netaddr_kind kind;
+
+	sa.sin6_addr.s6_addr[0] = 0x20;
+	sa.sin6_addr.s6_addr[15] = 1;
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		return false;
+	memcpy(own.b, &sa.sin6_addr, sizeof(own.b));
+	kind = netaddr_kind(&own);
+	return kind == NETADDR_PUBLIC || kind == NETADDR_PRIVATE;
+}
+
+/* With scope none there is a network device only if a rule opens something. */
+static int start_check_network(struct supervisor *s, struct err *e)
+{
+	auto_free struct netpolicy *p = malloc(sizeof(*p));
+	int rc;
+
+	if (!p)
+		return err_errno(e, ENOMEM, "network policy");
+	rc = netpolicy_parse(s->cfg.network, strlen(s->cfg.network), p, e);
+	if (rc)
+		return err_wrap(e, SANDBOX_CONFIG_FILE ": network"), rc;
+	s->network = strcmp(s->cfg.scope, "none") || netpolicy_opens(p, NETRULE_OUT);
+	s->ipv6 = s->network && start_has_ipv6();
+	return 0;
+}
+
 static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ctl, int bulk,
 		       struct err *e)
 {
@@ -212,14 +256,15 @@ static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ct
 	struct buf hosts = BUF_INIT, volumes = BUF_INIT;
 	int rc;
 
-	if (strcmp(s->cfg.scope, "none")) {
+	if (s->network) {
 		c.flags |= CONFIGURE_NETWORK;
 		c.ipv4_addr = GUEST_ADDR;
 		c.ipv4_gateway = c.ipv4_dns = GUEST_GATEWAY;
 		c.ipv4_prefix = GUEST_PREFIX;
 		c.mtu = GUEST_MTU;
+		c.flags |= s->ipv6 ? CONFIGURE_IPV6 : 0;
 	}
-	if (!strcmp(s->cfg.scope, "any")) {
+	if (s->network) {
 		static const char host[] = "10.0.2.4 host.microsandbox.internal";
 
 		frame_list_add(&hosts, &c.hosts, host, sizeof(host) - 1);
@@ -275,7 +320,7 @@ static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct en
 	}
 	if ((rc = start_relay(s, ops, ctl, bulk, e)) || (rc = volumes_start(s, &fuse_fd, e)))
 		return rc;
-	if (strcmp(s->cfg.scope, "none")) {
+	if (s->network) {
 		if ((rc = start_socketpair(&net_fd, &net_theirs, e)) ||
 		    (rc = start_net(s, net_theirs, e)))
 			return rc;
@@ -300,7 +345,7 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 	struct engine_vm_desc desc = start_desc(s);
 	int rc;
 
-	if ((rc = start_check_ports(s, e)) ||
+	if ((rc = start_check_network(s, e)) || (rc = start_check_ports(s, e)) ||
 	    (rc = start_check_file(s->cfg.kernel, "guest kernel",
 				   "build it with `make kernel`, or give one with --kernel", e)) ||
 	    (rc = start_check_file(s->cfg.initramfs, "guest initramfs", "build it with `make`",

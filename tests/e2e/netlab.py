@@ -41,6 +41,22 @@ OTHERS = {
     "metadata-azure": "168.63.129.16",
 }
 
+GUEST_IP6 = "fd6d:7362:6e74::f"
+GATEWAY6 = "fd6d:7362:6e74::2"
+HOST_PUBLIC6 = "2001:db8:1::1"
+WORLD_GATEWAY6 = "2001:db8:1::fe"
+PUBLIC6 = "2001:db8:7::7"
+OTHERS6 = {
+    "unique-local": "fd12:3456::7",
+    "site-local": "fec0::7",
+    "metadata": "fd00:ec2::254",
+    "nat64-public": "64:ff9b::c633:6407",
+    "nat64-private": "64:ff9b::a09:807",
+    "nat64-metadata": "64:ff9b::a9fe:a9fe",
+    "6to4": "2002:c633:6407::7",
+    "teredo": "2001:0:1::7",
+}
+
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
@@ -103,12 +119,16 @@ class Netns:
             return socket.socket(family, kind)
 
 
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 class Server(threading.Thread):
     """A TCP server: one thread a connection, served by `serve(connection)`."""
 
     def __init__(self, ns, address, serve, port=0):
         super().__init__(daemon=True)
-        self.sock = ns.socket()
+        self.sock = ns.socket(family=family(address))
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.sock.bind((address, port))
         self.sock.listen(512)
@@ -135,11 +155,11 @@ class Server(threading.Thread):
 
 
 class UdpServer(threading.Thread):
-    """Answers each datagram with what `answer(data)` returns."""
+    """Answers each datagram with what `answer(data)` returns: bytes, or a list of them."""
 
     def __init__(self, ns, address, answer, port=0):
         super().__init__(daemon=True)
-        self.sock = ns.socket(socket.SOCK_DGRAM)
+        self.sock = ns.socket(socket.SOCK_DGRAM, family(address))
         self.sock.bind((address, port))
         self.port = self.sock.getsockname()[1]
         self.answer = answer
@@ -153,7 +173,9 @@ class UdpServer(threading.Thread):
                 if not data:
                     return
                 self.seen += 1
-                self.sock.sendto(self.answer(data), peer)
+                answer = self.answer(data)
+                for part in answer if isinstance(answer, list) else [answer]:
+                    self.sock.sendto(part, peer)
             except OSError:
                 return
 
@@ -161,6 +183,7 @@ class UdpServer(threading.Thread):
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
+        self.join(5)  # so that the port is free
 
 
 def dns_answer(address):
@@ -195,6 +218,12 @@ class Lab:
             self.world.ip("addr", "add", f"{a}/32", "dev", "lo")
         self.host.ip("route", "add", "198.51.100.0/25", "via", WORLD_GATEWAY)
 
+        for ns, dev, a in ((self.host, "up0", HOST_PUBLIC6), (self.world, "down0", WORLD_GATEWAY6)):
+            ns.ip("addr", "add", f"{a}/64", "dev", dev, "nodad")
+        self.host.ip("-6", "route", "add", "default", "via", WORLD_GATEWAY6)
+        for a in (PUBLIC6, *OTHERS6.values()):
+            self.world.ip("addr", "add", f"{a}/128", "dev", "lo", "nodad")
+
     def _veth(self):
         # The peer is named by a process in its namespace, the most portable way.
         with self.world.inside():
@@ -217,6 +246,7 @@ class NetProcess:
     def __init__(self, lab, program, scope, nameserver=DNS, extra=(), publish=()):
         """publish: (bound socket, "tcp" or "udp", the guest's port); the sockets are closed here"""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.frames = ours
         self.log = tempfile.TemporaryFile()
         with tempfile.NamedTemporaryFile("w", suffix=".resolv") as resolv:
@@ -227,17 +257,25 @@ class NetProcess:
                 lab.host.command("unshare", "-m", "sh", "-c",
                                  'mount --bind "$0" /etc/resolv.conf && echo ready && exec "$@"', resolv.name,
                                  program, "--frames-fd", str(theirs.fileno()), "--scope", scope,
-                                 "--name", "test", *extra,
+                                 "--control-fd", str(control.fileno()), "--name", "test", *extra,
                                  *(a for s, proto, port in publish
                                    for a in ("--publish", f"{s.fileno()}:{proto}:{port}"))),
-                pass_fds=[lab.host.fd, theirs.fileno(), *(s.fileno() for s, _, _ in publish)], stdin=subprocess.DEVNULL,
+                pass_fds=[lab.host.fd, theirs.fileno(), control.fileno(), *(s.fileno() for s, _, _ in publish)],
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=self.log)
             # The bind is made: the file's name is not needed any more.
             self.process.stdout.readline()
             self.process.stdout.close()
         theirs.close()
+        control.close()
         for s, _, _ in publish:
             s.close()
+
+    def set_policy(self, *lines, head="policy 1\n"):
+        """Other rules from now on. Returns what msb-net says to them."""
+        self.control.settimeout(10)
+        self.control.send((head + "\n".join(lines)).encode())
+        return self.control.recv(4096).decode()
 
     def log_text(self):
         self.log.seek(0)
@@ -269,6 +307,7 @@ class NetProcess:
 
     def close(self):
         self.frames.close()
+        self.control.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -286,6 +325,8 @@ class Guest:
         self.ns.ip("link", "set", "eth0", "address", GUEST_MAC, "mtu", str(mtu), "up")
         self.ns.ip("addr", "add", f"{GUEST_IP}/24", "dev", "eth0")
         self.ns.ip("route", "add", "default", "via", GATEWAY)
+        self.ns.ip("addr", "add", f"{GUEST_IP6}/64", "dev", "eth0", "nodad")
+        self.ns.ip("-6", "route", "add", "default", "via", GATEWAY6)
         self.stop_r, self.stop_w = os.pipe()
         self.threads = [threading.Thread(target=f, args=(net.frames,), daemon=True)
                         for f in (self._up, self._down)]
@@ -328,7 +369,7 @@ class Guest:
         self.ns.close()
 
     def tcp(self, address, port, timeout=10):
-        s = self.ns.socket()
+        s = self.ns.socket(family=family(address))
         s.settimeout(timeout)
         try:
             s.connect((address, port))
@@ -339,7 +380,7 @@ class Guest:
 
     def udp(self, address, port, data, timeout=10):
         """Sends a datagram and returns the answer."""
-        with self.ns.socket(socket.SOCK_DGRAM) as s:
+        with self.ns.socket(socket.SOCK_DGRAM, family(address)) as s:
             s.settimeout(timeout)
             s.connect((address, port))
             s.send(data)

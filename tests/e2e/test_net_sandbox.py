@@ -25,8 +25,8 @@ PROBE = textwrap.dedent("""
 """)
 
 
-def probe(box, scope, *targets):
-    p = box.msx("-q", "--scope", scope, "python", "--", "-c", PROBE, *targets, check=0)
+def probe(box, scope, *targets, options=()):
+    p = box.msx("-q", "--scope", scope, *options, "python", "--", "-c", PROBE, *targets, check=0)
     lines = [line.split("|") for line in p.stdout.decode().splitlines()]
     assert [line[0] for line in lines] == list(targets)
     assert not any(line[1] for line in lines), lines
@@ -65,6 +65,36 @@ def test_any_reaches_the_host_by_name(box, listener):
 
 def test_none_has_no_network(box, listener):
     assert probe(box, "none", f"10.0.2.4:{listener}", "192.168.1.1:80") == ["Network is unreachable"] * 2
+
+
+def test_rules_on_the_command_line(box, listener):
+    """In the order in which they are given, and with scope none as well."""
+    refused = "Connection refused"
+    deny = "--net-deny", f"tcp loopback:{listener}", "--net-allow", "host"
+    assert probe(box, "public", f"10.0.2.4:{listener}", options=deny) == [refused]
+    allow = "--net-allow", f"tcp loopback:{listener}"
+    assert probe(box, "none", f"host.microsandbox.internal:{listener}", "10.1.1.1:22", options=allow) \
+        == ["open", refused]
+
+
+def host_has_ipv6():
+    """As the supervisor finds out: is there a route, and from an address that is more than this link's?"""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+            s.connect(("2000::1", 53))
+            return not s.getsockname()[0].startswith(("fe80:", "::1"))
+    except OSError:
+        return False
+
+
+def test_ipv6_where_the_host_has_it(box):
+    """Every target is denied before a packet is sent: private, metadata, and the gateway's ports."""
+    targets = "fd12:3456::1:80", "fd00:ec2::254:80", "fd6d:7362:6e74::2:80"
+    expected = "Connection refused" if host_has_ipv6() else "Network is unreachable"
+    assert probe(box, "public", *targets) == [expected] * 3
+    p = box.msx("-q", "python", "--", "-c", "print(open('/proc/net/if_inet6').read())")
+    assert (b"fd6d73626e740000000000000000000f" in p.stdout) == host_has_ipv6()
+    assert probe(box, "none", targets[0]) == ["Network is unreachable"]
 
 
 def test_names_are_resolved(box):

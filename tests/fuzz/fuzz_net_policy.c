@@ -2,6 +2,7 @@
 /* One frame of the guest, judged under every scope, and the answer to it. */
 #include <assert.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "net/policy.h"
@@ -30,13 +31,27 @@ static enum net_verdict judge(struct net_policy *p, enum net_scope scope, const 
 	}
 	/* What passes as IPv4 is what its headers said, and goes where it may. */
 	if (v == NET_PASS && wire_get16(frame + 12) == WIRE_ETHERTYPE_IPV4) {
-		assert(flow.src == NET_GUEST_IP && flow.transport);
+		uint32_t dst = netaddr_low32(&flow.dst);
+
+		assert(netaddr_low32(&flow.src) == NET_GUEST_IP && flow.transport);
 		assert((size_t)NET_ETH_HEADER + flow.ip_total <= len);
-		assert(scope != NET_SCOPE_NONE);
-		assert(flow.dst >> 24 != 127 && flow.dst >> 24 != 0 && flow.dst < 0xe0000000);
-		assert(flow.dst != 0xa9fea9fe);
-		if (scope == NET_SCOPE_PUBLIC)
-			assert(flow.dst == NET_GATEWAY_IP || net_policy_is_public(flow.dst));
+		assert((size_t)flow.payload + flow.payload_len <= flow.ip_total);
+		assert(scope != NET_SCOPE_NONE || p->rules.n_rules);
+		assert(dst >> 24 != 127 && dst >> 24 != 0 && dst < 0xe0000000);
+		assert(netaddr_kind(&flow.dst) != NETADDR_METADATA);
+		if (scope == NET_SCOPE_PUBLIC && !p->rules.n_rules)
+			assert(dst == NET_GATEWAY_IP || netaddr_kind(&flow.dst) == NETADDR_PUBLIC);
+	}
+	if (v == NET_PASS && wire_get16(frame + 12) == WIRE_ETHERTYPE_IPV6) {
+		assert(p->ipv6 && flow.transport && !flow.options && !flow.fragment);
+		assert((size_t)NET_ETH_HEADER + flow.ip_total <= len);
+		assert(!netaddr_is_v4(&flow.src) && !netaddr_is_v4(&flow.dst));
+		if (!flow.neighbour) {
+			assert(netaddr_equal(&flow.src, &net_guest_ip6));
+			assert(netaddr_kind(&flow.dst) == NETADDR_PUBLIC ||
+			       netaddr_kind(&flow.dst) == NETADDR_PRIVATE ||
+			       netaddr_kind(&flow.dst) == NETADDR_SPECIAL);
+		}
 	}
 	return v;
 }
@@ -44,15 +59,21 @@ static enum net_verdict judge(struct net_policy *p, enum net_scope scope, const 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct net_policy p = {
+		.ipv6 = size & 1,
 		.guest_mac = { 2, 0, 0, 0, 0, 0x0f },
-		.host_addrs = { 0xc6336407 },
+		.host_addrs = { netaddr_v4(0xc6336407) },
 		.n_host_addrs = 1,
 	};
+	static const char rules[] = "deny tcp any:25; allow 0.0.0.0/0; allow any";
 	enum net_verdict public, any;
 
-	judge(&p, NET_SCOPE_NONE, data, size);
 	public = judge(&p, NET_SCOPE_PUBLIC, data, size);
 	any = judge(&p, NET_SCOPE_ANY, data, size);
 	assert(public != NET_PASS || any == NET_PASS);
+	judge(&p, NET_SCOPE_NONE, data, size);
+	if (netpolicy_parse(rules, sizeof(rules) - 1, &p.rules, NULL))
+		abort();
+	/* These rules open what scope any opens, but for a port. */
+	assert(judge(&p, NET_SCOPE_NONE, data, size) != NET_PASS || any == NET_PASS);
 	return 0;
 }

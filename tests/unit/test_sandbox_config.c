@@ -18,6 +18,7 @@ static struct sandbox_config sample(void)
 		.initramfs = "/r",
 		.engine = "auto",
 		.scope = "public",
+		.network = "default out deny\nallow example.org:443\n",
 		.jail = "full",
 		.cpus = 2,
 		.memory_bytes = 512ull << 20,
@@ -50,10 +51,10 @@ static void what_is_written_is_read(void **state)
 
 static void each_missing_or_wrong_value_is_named(void **state)
 {
-	static const char *const keys[] = { "name",         "image",      "image_path",
-					    "kernel",       "initramfs",  "engine",
-					    "scope",        "jail",       "cpus",
-					    "memory_bytes", "disk_bytes", "boot_timeout_s" };
+	static const char *const keys[] = {
+		"name", "image", "image_path",   "kernel",     "initramfs",      "engine", "scope",
+		"jail", "cpus",  "memory_bytes", "disk_bytes", "boot_timeout_s", "network"
+	};
 	struct sandbox_config in = sample(), out;
 	char *text;
 
