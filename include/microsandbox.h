@@ -234,6 +234,7 @@ struct msb_config {
 	const char *const *scripts; /* "NAME=COMMANDS" */
 	const char *shell;
 	const char *exec;
+	const char *const *network; /* rules: "allow tcp example.org:443", "default deny" */
 };
 
 struct msb_sandbox;

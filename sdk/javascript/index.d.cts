@@ -64,6 +64,8 @@ export interface StartOptions extends CancelOptions {
   workdir?: string | undefined;
   /** What the network reaches; default "public". */
   scope?: 'none' | 'public' | 'any' | undefined;
+  /** Rules on top of the scope: 'allow tcp example.org:443', 'default deny', 'limit connects 50'. */
+  network?: readonly string[] | undefined;
   /** Seconds, default 180. */
   timeout?: number | undefined;
   /** Seconds without use after which it is stopped; default: never. */

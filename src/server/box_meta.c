@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "codec/netrule.h"
 #include "server/box.h"
 #include "lib/volumes.h"
 #include "sys/file.h"
@@ -57,6 +58,38 @@ static int box_strdup(char **to, const char *s, struct err *e)
 {
 	*to = strdup(s);
 	return *to ? 0 : err_errno(e, ENOMEM, "sandbox configuration");
+}
+
+/*
+ * The rules of config.network, as one text.  Metadata services hand out the credentials of
+ * the server's machine: no client may open them.
+ */
+static int box_make_network(struct box *b, struct err *e)
+{
+	auto_free struct netpolicy *p = calloc(1, sizeof(*p));
+	struct buf text = BUF_INIT;
+	json_t *v;
+	size_t i;
+	int rc = p ? 0 : err_errno(e, ENOMEM, "network policy");
+
+	json_array_foreach(json_object_get(b->config, "network"), i, v)
+	{
+		if (!rc && netpolicy_add(p, json_string_value(v), json_string_length(v), e)) {
+			err_wrap(e, "network[%zu]", i);
+			rc = -EINVAL;
+		}
+	}
+	if (!rc && netpolicy_opens_metadata(p))
+		rc = err_set(e, EINVAL, "network: metadata services are the server's: not opened");
+	if (!rc && netpolicy_format(p, &text))
+		rc = err_errno(e, ENOMEM, "network policy");
+	if (!rc) {
+		b->cfg.network = strndup(buf_len(&text) ? (const char *)buf_data(&text) : "",
+					 buf_len(&text));
+		rc = b->cfg.network ? 0 : err_errno(e, ENOMEM, "network policy");
+	}
+	buf_fini(&text);
+	return rc;
 }
 
 /* What may be published here is the server's to say: its machine is not the client's. */
@@ -176,6 +209,7 @@ int box_make_config(struct box *b, struct err *e)
 	    (rc = box_strdup(&cfg->image, rpc_string(b->config, "image"), e)) ||
 	    (rc = box_strdup(&cfg->engine, "auto", e)) ||
 	    (rc = box_strdup(&cfg->scope, scope ? scope : "public", e)) ||
+	    (rc = box_make_network(b, e)) ||
 	    (rc = box_strdup(&cfg->jail, b->server->opt->jail, e)) ||
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
 	    (rc = parts_path("vmlinux", &cfg->kernel, e)))

@@ -203,7 +203,7 @@ double driver_timeout(const json_t *q)
 struct options {
 	struct msb_server server;
 	struct msb_config config;
-	const char **lists[5];
+	const char **lists[6];
 	json_t *keep;
 };
 
@@ -230,11 +230,12 @@ static void driver_read_options(struct options *p, const json_t *o)
 	p->config.ports = p->lists[2] = driver_list(o, "ports", p->keep);
 	p->config.depends_on = p->lists[3] = driver_list(o, "depends_on", p->keep);
 	p->config.scripts = p->lists[4] = driver_list(o, "scripts", p->keep);
+	p->config.network = p->lists[5] = driver_list(o, "network", p->keep);
 }
 
 static void driver_free_options(struct options *p)
 {
-	for (size_t i = 0; i < 5; i++)
+	for (size_t i = 0; i < 6; i++)
 		free(p->lists[i]);
 	json_decref(p->keep);
 }

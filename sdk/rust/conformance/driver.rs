@@ -93,6 +93,7 @@ fn start_options(o: &Value) -> StartOptions {
     s.timeout = o["timeout"].as_f64().map_or(s.timeout, |n| n as f32);
     s.idle_timeout = o["idle_timeout"].as_f64().map(|n| n as f32);
     s.envs = texts(&o["envs"]);
+    s.network = texts(&o["network"]);
     s.volumes = texts(&o["volumes"]);
     s.ports = texts(&o["ports"]);
     s.depends_on = texts(&o["depends_on"]);

@@ -16,6 +16,8 @@ pub struct StartOptions {
     pub workdir: Option<String>,
     /// What the network reaches: `none`, `public` (the server's default) or `any`.
     pub scope: Option<String>,
+    /// Rules on top of the scope: `allow tcp example.org:443`, `default deny`, `limit connects 50`.
+    pub network: Vec<String>,
     /// Seconds.
     pub timeout: f32,
     /// Seconds without use after which it is stopped; `None`: never.
@@ -43,6 +45,7 @@ impl Default for StartOptions {
             envs: Vec::new(),
             workdir: None,
             scope: None,
+            network: Vec::new(),
             timeout: 180.0,
             idle_timeout: None,
             volumes: Vec::new(),
@@ -137,7 +140,7 @@ impl SandboxOptionsBuilder {
         shell => start.shell;
         exec => start.exec;
     }
-    list_setters! { envs volumes ports depends_on }
+    list_setters! { envs network volumes ports depends_on }
 
     /// MiB.
     pub fn memory(mut self, mib: u32) -> Self {

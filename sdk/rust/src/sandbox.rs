@@ -395,8 +395,13 @@ fn config<L: Language>(o: &StartOptions) -> Value {
     add("image", json!(o.image.as_deref().unwrap_or(L::DEFAULT_IMAGE)));
     add("memory", json!(o.memory));
     add("cpus", json!((o.cpus + 0.5).floor().max(1.0) as u32));
-    for (key, list) in [("envs", &o.envs), ("volumes", &o.volumes), ("ports", &o.ports), ("depends_on", &o.depends_on)]
-    {
+    for (key, list) in [
+        ("envs", &o.envs),
+        ("network", &o.network),
+        ("volumes", &o.volumes),
+        ("ports", &o.ports),
+        ("depends_on", &o.depends_on),
+    ] {
         if !list.is_empty() {
             add(key, json!(list));
         }

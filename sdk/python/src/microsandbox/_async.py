@@ -281,6 +281,7 @@ class BaseSandbox(p.SandboxState):
         timeout: Optional[float] = None,
         *,
         scope: Optional[str] = None,
+        network: Optional[Sequence[str]] = None,
         idle_timeout: Optional[float] = None,
     ) -> None:
         """Starts the sandbox and waits until it answers; does nothing if it was started already.
@@ -292,6 +293,7 @@ class BaseSandbox(p.SandboxState):
             envs: ["KEY=VALUE", ...] or a mapping
             workdir: where code and programs start
             scope: what the network reaches: "none", "public" (default), "any"
+            network: rules on top of it: ["allow tcp example.org:443", "default deny", "limit connects 50"]
             timeout: seconds, default 180
             idle_timeout: seconds without a call after which it is stopped; default: never
             ports: to publish on the server's machine: ["8000:80", "0:8000", "5353:53/udp"]; info() tells

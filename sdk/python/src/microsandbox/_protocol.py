@@ -250,6 +250,7 @@ class SandboxState:
         scripts: Optional[Mapping[str, str]] = None,
         exec: Optional[str] = None,
         scope: Optional[str] = None,
+        network: Optional[Sequence[str]] = None,
         idle_timeout: Optional[float] = None,
         timeout: Optional[float] = None,
     ) -> None:
@@ -271,6 +272,7 @@ class SandboxState:
             "scripts": scripts,
             "exec": exec,
             "scope": scope,
+            "network": network,
             "idle_timeout": idle_timeout,
             "timeout": timeout,
         }
@@ -321,7 +323,7 @@ class SandboxState:
             "cpus": max(1, int((DEFAULT_CPUS if o["cpus"] is None else o["cpus"]) + 0.5)),
             "envs": [f"{k}={v}" for k, v in envs.items()] if isinstance(envs, Mapping) else envs,
         }
-        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope", "idle_timeout"):
+        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope", "idle_timeout", "network"):
             config[key] = o[key]
         config = {k: _plain(v) for k, v in config.items() if v is not None}
         return Call(_wire.START, self._params(config=config, timeout=timeout), timeout + GRACE)

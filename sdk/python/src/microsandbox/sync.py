@@ -223,6 +223,7 @@ class BaseSandbox(p.SandboxState):
         timeout: Optional[float] = None,
         *,
         scope: Optional[str] = None,
+        network: Optional[Sequence[str]] = None,
         idle_timeout: Optional[float] = None,
     ) -> None:
         """See microsandbox.BaseSandbox.start()."""
