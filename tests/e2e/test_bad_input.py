@@ -36,7 +36,7 @@ def one_line(p, status, *words):
     (["python", "--net-allow", "privat"], ["--net-allow 'privat'", "is no group"]),
     (["python", "--net-deny", "10.0.0.1/8"], ["--net-deny", "write 10.0.0.0/8"]),
     (["python", "--net-default", "maybe"], ["--net-default 'maybe'", "allow or deny"]),
-    (["python", "-p", "80:80"], ["not supported yet"]),
+    (["python", "-p", "70000:80"], ["--port", "70000"]),
     (["python", "--engine", "xen"], ["auto, kvm, tcg"]),
     (["python", "--timeout", "soon"], ["--timeout"]),
     (["python", "--nosuch"], ["--nosuch"]),
