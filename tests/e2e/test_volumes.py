@@ -37,7 +37,7 @@ class Share:
         self.file_ro.write_text("fixed\n")
         self.box = Box(make_home())
         self.process = self.box.start(
-            "-q", "-v", f"{self.rw}:/work", "-v", f"{self.ro}:/ro:ro", "-v", f"{self.inner}:/work/a/b",
+            "-q", "-v", f"{self.rw}:/vol", "-v", f"{self.ro}:/ro:ro", "-v", f"{self.inner}:/vol/a/b",
             "-v", f"{self.file}:/etc/one.conf", "-v", f"{self.file_ro}:/opt/two.conf:ro",
             "-v", f"{GUESTS}:/guests:ro", "--tmpfs", "/scratch:size=4M", *extra, "python", "-e", "/bin/cat")
         self.dir = self.box.wait_sandbox()
@@ -78,15 +78,15 @@ def share():
 
 def test_both_sides_see_the_same(share):
     (share.rw / "host").write_text("from the host")
-    assert share.sh("cat /work/host; printf guest > /work/guest") == "from the host"
+    assert share.sh("cat /vol/host; printf guest > /vol/guest") == "from the host"
     assert (share.rw / "guest").read_text() == "guest"
-    assert "volume /work fuse rw,nosuid,nodev" in share.sh("cat /proc/mounts")
+    assert "volume /vol fuse rw,nosuid,nodev" in share.sh("cat /proc/mounts")
 
 
 @pytest.fixture(scope="module")
 def posix(share):
     os.mkdir(share.rw / "posix")
-    return json.loads(share.run("/usr/bin/env", "python3", "/guests/posix.py", "/work/posix"))
+    return json.loads(share.run("/usr/bin/env", "python3", "/guests/posix.py", "/vol/posix"))
 
 
 @pytest.mark.parametrize("name", POSIX)
@@ -133,7 +133,7 @@ def test_single_files(share):
 
 
 def test_one_volume_in_another(share):
-    share.sh("echo inner > /work/a/b/f; echo outer > /work/a/f")
+    share.sh("echo inner > /vol/a/b/f; echo outer > /vol/a/f")
     assert (share.inner / "f").read_text() == "inner\n" and (share.rw / "a/f").read_text() == "outer\n"
     assert not (share.rw / "a/b/f").exists()
 
@@ -152,14 +152,14 @@ def seen(f, seconds=5):
     while time.monotonic() < end:
         if f(): return True
         time.sleep(.05)
-open('/work/c/mine').read()
+open('/vol/c/mine').read()
 for line in sys.stdin:
     what = line.strip()
-    sys.stdout.write('%s\\n' % {'new': lambda: seen(lambda: os.path.exists('/work/c/new')),
-           'content': lambda: seen(lambda: open('/work/c/mine').read() == 'changed by the host'),
-           'gone': lambda: seen(lambda: not os.path.exists('/work/c/new')),
-           'moved': lambda: seen(lambda: os.path.exists('/work/d/mine') and not os.path.exists('/work/c')),
-           'mode': lambda: seen(lambda: os.stat('/work/d/mine').st_mode & 0o777 == 0o751)}[what]())
+    sys.stdout.write('%s\\n' % {'new': lambda: seen(lambda: os.path.exists('/vol/c/new')),
+           'content': lambda: seen(lambda: open('/vol/c/mine').read() == 'changed by the host'),
+           'gone': lambda: seen(lambda: not os.path.exists('/vol/c/new')),
+           'moved': lambda: seen(lambda: os.path.exists('/vol/d/mine') and not os.path.exists('/vol/c')),
+           'mode': lambda: seen(lambda: os.stat('/vol/d/mine').st_mode & 0o777 == 0o751)}[what]())
     sys.stdout.flush()
 """
     (share.rw / "c").mkdir()
@@ -189,7 +189,7 @@ def test_big_files_both_ways(share):
     data = os.urandom(1 << 20) * 24
     (share.rw / "down").write_bytes(data)
     want = hashlib.sha256(data).hexdigest()
-    assert share.sh("sha256sum /work/down; cp /work/down /work/up; sync /work/up").split()[0] == want
+    assert share.sh("sha256sum /vol/down; cp /vol/down /vol/up; sync /vol/up").split()[0] == want
     up = (share.rw / "up").read_bytes()
     assert len(up) == size and hashlib.sha256(up).hexdigest() == want
     os.unlink(share.rw / "down")
@@ -198,7 +198,7 @@ def test_big_files_both_ways(share):
 
 def test_random_operations_match_a_model(share):
     seed = int.from_bytes(os.urandom(4), "little")
-    count = share.run("/usr/bin/env", "python3", "/guests/fsx.py", "/work/fsx", str(SECONDS), str(seed))
+    count = share.run("/usr/bin/env", "python3", "/guests/fsx.py", "/vol/fsx", str(SECONDS), str(seed))
     assert int(count) > 20, (seed, count)
 
 
@@ -206,23 +206,23 @@ def test_sqlite(share):
     script = """
 import sqlite3, subprocess, sys
 if len(sys.argv) > 1:
-    db = sqlite3.connect('/work/t.db', timeout=100)
+    db = sqlite3.connect('/vol/t.db', timeout=100)
     for i in range(20):
         with db: db.execute('insert into t values (?, ?)', (sys.argv[1], i))
 else:
     for mode in ('delete', 'wal'):
-        db = sqlite3.connect('/work/t.db', timeout=100)
+        db = sqlite3.connect('/vol/t.db', timeout=100)
         assert db.execute('pragma journal_mode=' + mode).fetchone()[0] == mode
         db.execute('drop table if exists t')
         db.execute('create table t (who, n)')
         db.commit()
-        ps = [subprocess.Popen([sys.executable, '-c', sys.argv[0] if False else open('/work/sq.py').read(), w]) for w in 'abc']
+        ps = [subprocess.Popen([sys.executable, '-c', sys.argv[0] if False else open('/vol/sq.py').read(), w]) for w in 'abc']
         assert [p.wait() for p in ps] == [0] * 3
         print(mode, db.execute('select count(*), sum(n) from t').fetchone(), db.execute('pragma integrity_check').fetchone()[0])
         db.close()
 """
     (share.rw / "sq.py").write_text(script)
-    assert share.run("/usr/bin/env", "python3", "/work/sq.py") == b"delete (60, 570) ok\nwal (60, 570) ok\n"
+    assert share.run("/usr/bin/env", "python3", "/vol/sq.py") == b"delete (60, 570) ok\nwal (60, 570) ok\n"
     out = subprocess.run(["/usr/bin/python3", "-c",
                           "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute('select count(*) from t').fetchone()[0])",
                           str(share.rw / "t.db")], stdout=subprocess.PIPE, check=True).stdout
@@ -236,9 +236,9 @@ def test_pip_and_venv(share):
     (pkg / "hello_volume/__init__.py").write_text("def hi(): return 'hi from the volume'\n")
     script = """
 import os, sys, venv, zipfile, base64, hashlib
-venv.create('/work/venv', with_pip=False, symlinks=True)
-w = '/work/hello_volume-1-py3-none-any.whl'
-files = {'hello_volume/__init__.py': open('/work/pkg/hello_volume/__init__.py').read(),
+venv.create('/vol/venv', with_pip=False, symlinks=True)
+w = '/vol/hello_volume-1-py3-none-any.whl'
+files = {'hello_volume/__init__.py': open('/vol/pkg/hello_volume/__init__.py').read(),
          'hello_volume-1.dist-info/METADATA': 'Metadata-Version: 2.1\\nName: hello-volume\\nVersion: 1\\n',
          'hello_volume-1.dist-info/WHEEL': 'Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'}
 with zipfile.ZipFile(w, 'w') as z:
@@ -252,8 +252,8 @@ with zipfile.ZipFile(w, 'w') as z:
     out = share.sh("python3 -m pip --version || true")
     if "pip" not in out:
         pytest.skip("the image has no pip")
-    share.sh("python3 -m pip install -q --no-index --find-links /work --target /work/venv/lib/site hello-volume")
-    assert share.sh("PYTHONPATH=/work/venv/lib/site /work/venv/bin/python3 -c "
+    share.sh("python3 -m pip install -q --no-index --find-links /vol --target /vol/venv/lib/site hello-volume")
+    assert share.sh("PYTHONPATH=/vol/venv/lib/site /vol/venv/bin/python3 -c "
                     "'import hello_volume; print(hello_volume.hi())'") == "hi from the volume\n"
 
 
@@ -275,7 +275,7 @@ def test_git():
 set -e
 export LD_LIBRARY_PATH=/host/usr/lib/x86_64-linux-gnu GIT_EXEC_PATH=/host/usr/lib/git-core HOME=/root
 git() { /host/usr/bin/git -c user.name=g -c user.email=g@example.org "$@"; }
-cd /work
+cd /vol
 git clone -q origin clone
 cd clone
 echo guest > new; git add new; git commit -qm second; git mv new newer; git commit -qm third
@@ -302,9 +302,9 @@ def test_links_lead_nowhere_on_the_host(share):
     os.symlink("..", share.rw / "up")
     os.symlink("/etc/hostname", share.rw / "etc")
     os.symlink("/proc/self/root" + str(secret), share.rw / "magic")
-    out = share.sh("for f in abs rel magic up/secret up/rw; do cat /work/$f 2>&1; done; cat /work/etc; ls /work/up/ | head -50")
+    out = share.sh("for f in abs rel magic up/secret up/rw; do cat /vol/$f 2>&1; done; cat /vol/etc; ls /vol/up/ | head -50")
     assert "of the host" not in out and out.count("No such file") == 5
-    assert "boot" in out or "etc" in out  # /work/up is the guest's own root
+    assert "boot" in out or "etc" in out  # /vol/up is the guest's own root
 
 
 def test_renames_on_the_host_while_it_is_served(share):
@@ -336,9 +336,9 @@ start, seen, n = time.monotonic(), set(), 0
 while time.monotonic() < start + 6 or ('inside' not in seen and time.monotonic() < start + 60):
     n += 1
     try:
-        seen.add(open('/work/race/d/f').read())
-        with open('/work/race/d/made', 'w') as f: f.write('x')
-        os.rename('/work/race/d/made', '/work/race/d/moved')
+        seen.add(open('/vol/race/d/f').read())
+        with open('/vol/race/d/made', 'w') as f: f.write('x')
+        os.rename('/vol/race/d/made', '/vol/race/d/moved')
     except OSError as e:
         seen.add(type(e).__name__)
 print(n, *sorted(seen))
@@ -358,10 +358,10 @@ def test_fifos_and_devices_of_the_host_are_not_opened(share):
     if os.geteuid() == 0:
         os.mknod(share.rw / "dev", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     # The guest's own fifo: it waits for a writer in the guest, and the server for nobody.
-    out = share.sh("timeout 1 cat /work/fifo; echo $?; cat /work/dev 2>&1 | head -c 10; cat /work/host")
+    out = share.sh("timeout 1 cat /vol/fifo; echo $?; cat /vol/dev 2>&1 | head -c 10; cat /vol/host")
     assert out.startswith("124\n") and out.endswith("from the host")
     if os.geteuid() == 0:
-        assert "Permission denied" in out or "cat: /work" in out
+        assert "Permission denied" in out or "cat: /vol" in out
 
 
 def test_set_id_bits_of_the_host_do_nothing(share):
@@ -371,26 +371,26 @@ def test_set_id_bits_of_the_host_do_nothing(share):
     shutil.copy("/usr/bin/id", prog)
     os.chmod(prog, 0o4755)
     c = share.client()
-    assert c.exec(["/work/suid", "-u"], user="1234")[1] == b"1234\n"
+    assert c.exec(["/vol/suid", "-u"], user="1234")[1] == b"1234\n"
     # And a write takes them away, also that of root.
-    share.sh("printf x >> /work/suid")
+    share.sh("printf x >> /vol/suid")
     assert stat.S_IMODE(os.stat(prog).st_mode) == 0o755
 
 
 def test_owners_as_root(share):
     if os.geteuid():
         pytest.skip("needs root")
-    share.sh("touch /work/o; chown 1234:4321 /work/o; mkdir -m 777 /work/pub")
+    share.sh("touch /vol/o; chown 1234:4321 /vol/o; mkdir -m 777 /vol/pub")
     st = os.stat(share.rw / "o")
     assert (st.st_uid, st.st_gid) == (1234, 4321)
     c = share.client()
-    last, _, err = c.exec(["/bin/sh", "-c", "echo x > /work/pub/mine; mkdir /work/pub/d; ln -s x /work/pub/l"], user="1234:99")
+    last, _, err = c.exec(["/bin/sh", "-c", "echo x > /vol/pub/mine; mkdir /vol/pub/d; ln -s x /vol/pub/l"], user="1234:99")
     assert last["status"] == 0, err
     for n in "mine", "d", "l":
         st = os.lstat(share.rw / "pub" / n)
         assert (st.st_uid, st.st_gid) == (1234, 99), n
     os.chown(share.rw / "o", 77, 88)
-    assert share.sh("sleep 1.1; stat -c %u:%g /work/o") == "77:88\n"
+    assert share.sh("sleep 1.1; stat -c %u:%g /vol/o") == "77:88\n"
 
 
 def test_more_inodes_than_descriptors(box, tmp_path):
@@ -401,21 +401,21 @@ def test_more_inodes_than_descriptors(box, tmp_path):
             (tmp_path / f"d{i}/f{k}").write_text(f"{i}.{k}")
     script = """
 import os
-keep = [os.open(f'/work/d{i}', os.O_PATH) for i in range(60)]
-files = [open(f'/work/d{i}/f0', 'r+') for i in range(60)]
+keep = [os.open(f'/vol/d{i}', os.O_PATH) for i in range(60)]
+files = [open(f'/vol/d{i}/f0', 'r+') for i in range(60)]
 n = 0
 for turn in range(2):
     for i in range(60):
         for k in range(30):
-            n += open(f'/work/d{i}/f{k}').read() == f'{i}.{k}'
+            n += open(f'/vol/d{i}/f{k}').read() == f'{i}.{k}'
 for i in range(60):
     n += files[i].read() == f'{i}.0'
-    os.rename(f'/work/d{i}', f'/work/e{i}')
+    os.rename(f'/vol/d{i}', f'/vol/e{i}')
 for i in range(60):
-    n += open(f'/work/e{i}/f7').read() == f'{i}.7'
+    n += open(f'/vol/e{i}/f7').read() == f'{i}.7'
 print(n)
 """
-    p = box.msx("-q", "-v", f"{tmp_path}:/work", "python", "--", "-c", script, check=0,
+    p = box.msx("-q", "-v", f"{tmp_path}:/vol", "python", "--", "-c", script, check=0,
                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400)))
     assert p.stdout == b"3720\n"
 

@@ -20,10 +20,10 @@ def errors(c, kind="stat"):
     """What the agent's own requests on the volume end with."""
     if kind == "stat":
         with pytest.raises(wire.Error) as e:
-            c.file("STAT", "/work/unseen")
+            c.file("STAT", "/vol/unseen")
     else:
         with pytest.raises(wire.Error) as e:
-            c.exec(["/bin/true"], cwd="/work/unseen")
+            c.exec(["/bin/true"], cwd="/vol/unseen")
     # ECONNABORTED: it had begun to wait when the connection was cut.
     return errno.ENOTCONN if e.value.code == errno.ECONNABORTED else e.value.code
 
@@ -50,7 +50,7 @@ def test_a_dead_server_is_enotconn():
     try:
         (share.rw / "there").write_text("x")
         c = share.client()
-        held = c.open("EXEC", argv=["/bin/sh", "-c", "exec 3</work/there; echo open; read x; cat <&3"], flags=2)
+        held = c.open("EXEC", argv=["/bin/sh", "-c", "exec 3</vol/there; echo open; read x; cat <&3"], flags=2)
         assert c.recv()[0] == "EXEC_STARTED"
         while c.recv()[0] != "DATA":
             pass
@@ -61,7 +61,7 @@ def test_a_dead_server_is_enotconn():
         assert errors(share.client()) == errno.ENOTCONN
         assert errors(share.client(), "cwd") == errno.ENOTCONN
         # What was asked a moment ago is believed for a second, so: something new.
-        out = share.sh("cat /work/new /ro/new /work/a/b/new 2>&1; echo > /tmp/local && cat /proc/mounts | wc -l; true")
+        out = share.sh("cat /vol/new /ro/new /vol/a/b/new 2>&1; echo > /tmp/local && cat /proc/mounts | wc -l; true")
         assert out.count("Transport endpoint is not connected") == 3
         # What was open is an error too, and no hang.
         last, _, err = c.finish(held, data=b"\n", credit=False)
@@ -75,13 +75,13 @@ def test_a_stopped_server_is_given_up():
     share = Share("--volume-timeout", "4")
     try:
         (share.rw / "there").write_text("x")
-        assert share.sh("cat /work/there") == "x"
+        assert share.sh("cat /vol/there") == "x"
         a, b, other = share.client(), share.client(), share.client()
         other.ping()
         pid = signal_server(share, signal.SIGSTOP)
         # A file that the kernel has not seen, so that it has to ask.
-        stat = a.open("FILE_STAT", path="/work/unseen")
-        cwd = b.open("EXEC", argv=["/bin/pwd"], cwd="/work/somewhere")
+        stat = a.open("FILE_STAT", path="/vol/unseen")
+        cwd = b.open("EXEC", argv=["/bin/pwd"], cwd="/vol/somewhere")
         # Everything else goes on meanwhile, also what needs the agent's files.
         for _ in range(5):
             assert other.exec(["/bin/echo", "x"])[1] == b"x\n"
@@ -107,10 +107,10 @@ def test_a_server_that_is_slow_is_not_given_up():
         c = share.client()
         assert share.sh("echo ready") == "ready\n"
         pid = signal_server(share, signal.SIGSTOP)
-        channel = c.open("EXEC", argv=["/bin/cat", "/work/there"])
+        channel = c.open("EXEC", argv=["/bin/cat", "/vol/there"])
         assert c.recv()[0] == "EXEC_STARTED"
         for _ in range(5):
-            assert share.sh("pgrep -xf '/bin/cat /work/there' > /tmp/pids; wc -l < /tmp/pids") == "1\n"
+            assert share.sh("pgrep -xf '/bin/cat /vol/there' > /tmp/pids; wc -l < /tmp/pids") == "1\n"
         os.kill(pid, signal.SIGCONT)
         last, out, _ = c.finish(channel, eof=False)
         assert (last["status"], out) == (0, b"slow")
@@ -140,8 +140,8 @@ def test_shutdown_ends(sig):
         wait_for(lambda: os.path.exists(d + "/run/ctl.sock"))
         c = wire.Client(d + "/run/ctl.sock")
         # One writes to the volume when it is asked to end.
-        script = "trap 'echo saved > /work/at-the-end; exit' TERM; echo on; while :; do sleep 0.1; done"
-        c.open("EXEC", argv=["/bin/sh", "-c", script], cwd="/work")
+        script = "trap 'echo saved > /vol/at-the-end; exit' TERM; echo on; while :; do sleep 0.1; done"
+        c.open("EXEC", argv=["/bin/sh", "-c", script], cwd="/vol")
         while c.recv()[0] != "DATA":
             pass
         if sig:
@@ -150,7 +150,7 @@ def test_shutdown_ends(sig):
                           b"msb-volume\0" in (open(f"/proc/{q}/cmdline", "rb").read() if os.path.exists(f"/proc/{q}/cmdline") else b"")
                           and b"lasting" in open(f"/proc/{q}/cmdline", "rb").read())
             os.kill(server, sig)
-            c.open("EXEC", argv=["/bin/cat", "/work/never-seen"])
+            c.open("EXEC", argv=["/bin/cat", "/vol/never-seen"])
         start = time.monotonic()
         c.send("SANDBOX_STOP", 0, grace_ms=2000)
         p.wait(TIMEOUT)
