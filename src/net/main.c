@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "base/mem.h"
 #include "net/confine.h"
 #include "net/stack.h"
+#include "sys/signals.h"
 
 #define MAIN_USAGE \
 	"usage: msb-net --frames-fd N [--scope public|any|none] [--name SANDBOX]\n" \
@@ -34,14 +34,6 @@ struct main_options {
 	enum log_level level;
 	bool seccomp_log; /* development: log forbidden system calls instead of dying */
 };
-
-static volatile sig_atomic_t main_stop;
-
-static void main_on_signal(int sig)
-{
-	(void)sig;
-	main_stop = 1;
-}
 
 static int main_parse_fd(const char *s, int *out)
 {
@@ -193,23 +185,6 @@ static int main_check_sockets(const struct stack_config *c, struct err *e)
 	return 0;
 }
 
-/* SIGTERM and SIGINT end the loop and reach it only while it waits. */
-static void main_signals(sigset_t *while_waiting)
-{
-	struct sigaction stop = { .sa_handler = main_on_signal };
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
-	sigset_t block;
-
-	sigaction(SIGTERM, &stop, NULL);
-	sigaction(SIGINT, &stop, NULL);
-	/* libslirp writes to connections that the other side may have closed. */
-	sigaction(SIGPIPE, &ignore, NULL);
-	sigemptyset(&block);
-	sigaddset(&block, SIGTERM);
-	sigaddset(&block, SIGINT);
-	sigprocmask(SIG_BLOCK, &block, while_waiting);
-}
-
 /*
  * libslirp takes connections to published ports with this one (ports.c); nothing else here
  * accepts any.  Visible, since the dynamic linker has to find it before the C library's; in this
@@ -235,6 +210,7 @@ static void main_keep_memory(void)
 static int main_serve(struct main_options *o, struct err *e)
 {
 	struct stack *stack = NULL;
+	const volatile sig_atomic_t *stop;
 	sigset_t mask;
 	int rc = main_check_sockets(&o->stack, e);
 
@@ -242,7 +218,7 @@ static int main_serve(struct main_options *o, struct err *e)
 		return rc;
 	if (getrandom(&o->stack.key, sizeof(o->stack.key), 0) != sizeof(o->stack.key))
 		return err_errno(e, errno, "random number");
-	main_signals(&mask);
+	stop = signals_stop_flag(&mask);
 	main_keep_memory();
 	rc = stack_create(&stack, &o->stack, e);
 	if (rc < 0)
@@ -250,7 +226,7 @@ static int main_serve(struct main_options *o, struct err *e)
 	/* Nothing from the guest has been read yet. */
 	rc = jail_seccomp(net_syscalls, o->seccomp_log, e);
 	if (rc == 0)
-		rc = stack_run(stack, &main_stop, &mask, e);
+		rc = stack_run(stack, stop, &mask, e);
 	if (rc == 0)
 		stack_log_summary(stack);
 	stack_destroy(stack);

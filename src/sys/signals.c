@@ -34,3 +34,28 @@ int signals_next(int fd)
 
 	return read(fd, &si, sizeof(si)) == sizeof(si) ? (int)si.ssi_signo : 0;
 }
+
+static volatile sig_atomic_t signals_stop;
+
+static void signals_on_stop(int sig)
+{
+	(void)sig;
+	signals_stop = 1;
+}
+
+const volatile sig_atomic_t *signals_stop_flag(sigset_t *while_waiting)
+{
+	struct sigaction stop = { .sa_handler = signals_on_stop };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	sigset_t block;
+
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGXFSZ, &ignore, NULL);
+	sigemptyset(&block);
+	sigaddset(&block, SIGTERM);
+	sigaddset(&block, SIGINT);
+	sigprocmask(SIG_BLOCK, &block, while_waiting);
+	return &signals_stop;
+}

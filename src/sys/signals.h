@@ -2,8 +2,9 @@
 #ifndef MSB_SYS_SIGNALS_H
 #define MSB_SYS_SIGNALS_H
 
-/* Signals as events of the loop. */
+/* Signals as events of the loop; and, for programs with a poll() of their own, as a flag. */
 
+#include <signal.h>
 #include <stddef.h>
 
 #include "sys/loop.h"
@@ -17,5 +18,12 @@ int signals_watch(struct loop *l, struct loop_watch *w, const int *signals, size
 
 /* The next signal, or 0. */
 int signals_next(int fd);
+
+/*
+ * From now on SIGTERM and SIGINT set the flag that is returned, and are blocked but where
+ * @while_waiting is in force (ppoll()).  SIGPIPE and SIGXFSZ are ignored: a peer that is gone, and
+ * a write past the limit of a file, are errors of the call.
+ */
+const volatile sig_atomic_t *signals_stop_flag(sigset_t *while_waiting);
 
 #endif

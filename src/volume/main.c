@@ -25,7 +25,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +35,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "codec/volume.h"
+#include "sys/signals.h"
 #include "volume/confine.h"
 #include "volume/host.h"
 #include "volume/serve.h"
@@ -57,14 +57,6 @@ struct main_options {
 	const char *name, *fd_dir;
 	enum log_level level;
 };
-
-static volatile sig_atomic_t main_stop;
-
-static void main_on_signal(int sig)
-{
-	(void)sig;
-	main_stop = 1;
-}
 
 /* "rw,all,0,/v/0": may be written, ids are the same on both sides, no quota */
 static int main_parse_share(const char *arg, struct main_options *o, struct err *e)
@@ -167,34 +159,18 @@ static unsigned main_descriptors(void)
 		       : (unsigned)l.rlim_cur - MAIN_FDS_RESERVED;
 }
 
-/* SIGTERM and SIGINT end the loop and reach it only while it waits. */
-static void main_signals(sigset_t *while_waiting)
-{
-	struct sigaction stop = { .sa_handler = main_on_signal };
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
-	sigset_t block;
-
-	sigaction(SIGTERM, &stop, NULL);
-	sigaction(SIGINT, &stop, NULL);
-	sigaction(SIGPIPE, &ignore, NULL);
-	sigaction(SIGXFSZ, &ignore, NULL); /* a write past the limit is EFBIG, and the guest's */
-	sigemptyset(&block);
-	sigaddset(&block, SIGTERM);
-	sigaddset(&block, SIGINT);
-	sigprocmask(SIG_BLOCK, &block, while_waiting);
-}
-
 static int main_serve(const struct main_options *o, struct err *e)
 {
 	static struct share shares[VOLUMES_MAX];
 	struct budget budget;
+	const volatile sig_atomic_t *stop;
 	sigset_t mask;
 	unsigned n = 0;
 	int rc = main_check_socket(o->socket_fd, e);
 
 	if (rc)
 		return rc;
-	main_signals(&mask);
+	stop = signals_stop_flag(&mask);
 	umask(0); /* the guest's kernel has applied the umask of the one who asks */
 	host_set_fd_dir(o->fd_dir);
 	budget_init(&budget, main_descriptors());
@@ -204,7 +180,7 @@ static int main_serve(const struct main_options *o, struct err *e)
 	if (!rc)
 		rc = jail_seccomp(volume_syscalls, o->seccomp_log, e);
 	if (!rc)
-		rc = serve_run(o->socket_fd, shares, n, &main_stop, &mask, e);
+		rc = serve_run(o->socket_fd, shares, n, stop, &mask, e);
 	while (n)
 		share_fini(&shares[--n]);
 	return rc;
