@@ -8,8 +8,10 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -146,3 +148,21 @@ def sandbox():
     p.wait(TIMEOUT)
     b.assert_nothing_left()
     shutil.rmtree(b.home, ignore_errors=True)
+
+
+@pytest.fixture
+def listener():
+    """A TCP port on the machine's loopback that accepts connections."""
+    s = socket.create_server(("127.0.0.1", 0))
+
+    def accept():
+        while True:
+            try:
+                s.accept()[0].close()
+            except OSError:
+                return
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield s.getsockname()[1]
+    s.shutdown(socket.SHUT_RDWR)
+    s.close()

@@ -4,7 +4,6 @@ import glob
 import os
 import socket
 import textwrap
-import threading
 
 import pytest
 
@@ -31,24 +30,6 @@ def probe(box, scope, *targets, options=()):
     assert [line[0] for line in lines] == list(targets)
     assert not any(line[1] for line in lines), lines
     return [line[2] for line in lines]
-
-
-@pytest.fixture
-def listener():
-    """A TCP port on the machine's loopback that accepts connections."""
-    s = socket.create_server(("127.0.0.1", 0))
-
-    def accept():
-        while True:
-            try:
-                s.accept()[0].close()
-            except OSError:
-                return
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield s.getsockname()[1]
-    s.shutdown(socket.SHUT_RDWR)
-    s.close()
 
 
 def test_public_is_shut_towards_the_host(box, listener):

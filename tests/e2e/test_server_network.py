@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """config.network of sandbox.start: rules of the network through the server."""
-import socket
-import threading
-
 import pytest
 
 from server_client import RpcError, Server, texts
@@ -24,24 +21,6 @@ def server():
     yield s
     assert s.stop() == 0, s.log()
     s.box.assert_nothing_left()
-    s.close()
-
-
-@pytest.fixture
-def listener():
-    """A TCP port on the machine's loopback that accepts connections."""
-    s = socket.create_server(("127.0.0.1", 0))
-
-    def accept():
-        while True:
-            try:
-                s.accept()[0].close()
-            except OSError:
-                return
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield s.getsockname()[1]
-    s.shutdown(socket.SHUT_RDWR)
     s.close()
 
 
