@@ -14,6 +14,28 @@ static void irq_raise(struct vdev *d)
 	(void)!eventfd_write(d->irq_fd, 1);
 }
 
+/*
+ * What the driver writes after each interrupt of a queue goes to an eventfd that nobody
+ * reads: KVM takes it, without an exit to user space.
+ */
+static int irq_connect_ack(struct vm *vm, struct vm_device *dev, struct err *e)
+{
+	struct kvm_ioeventfd req = {
+		.datamatch = VDEV_ISR_QUEUE,
+		.addr = dev->gpa + VDEV_MMIO_INTERRUPT_ACK,
+		.len = 4,
+		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+	};
+
+	dev->ack_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (dev->ack_fd < 0)
+		return err_errno(e, errno, "%s: eventfd", dev->vdev->name);
+	req.fd = dev->ack_fd;
+	if (ioctl(vm->vm_fd, KVM_IOEVENTFD, &req) < 0)
+		return err_errno(e, errno, "%s: KVM_IOEVENTFD for InterruptACK", dev->vdev->name);
+	return 0;
+}
+
 static int irq_connect_line(struct vm *vm, struct vm_device *dev, struct err *e)
 {
 	struct kvm_irqfd req = { .gsi = dev->gsi };
@@ -66,6 +88,8 @@ int irq_connect(struct vm *vm, struct vm_device *dev, struct err *e)
 	unsigned n = dev->vdev->n_queues;
 	int rc = irq_connect_line(vm, dev, e);
 
+	if (!rc)
+		rc = irq_connect_ack(vm, dev, e);
 	if (rc)
 		return rc;
 	dev->doorbells = calloc(n, sizeof(*dev->doorbells));
@@ -90,4 +114,5 @@ void irq_disconnect(struct vm_device *dev)
 	}
 	free(take_ptr(&dev->doorbells));
 	close_fd(&dev->irq_fd);
+	close_fd(&dev->ack_fd);
 }

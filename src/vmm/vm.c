@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "base/mem.h"
 #include "vmm/irq.h"
@@ -38,6 +39,7 @@
 #include "vmm/virtio/disk_worker.h"
 
 #define VM_KVM_API 12
+#define VM_WINDOWS_BYTES ((size_t)VM_DEVICES_MAX * VDEV_MMIO_SIZE)
 /* Three pages that KVM needs on Intel's CPUs, between the local APICs and 4 GiB. */
 #define VM_TSS_ADDR 0xfffbd000ul
 
@@ -96,6 +98,14 @@ int vm_create(struct vm *vm, const struct vm_config *cfg, struct err *e)
 	rc = vm_check_config(cfg, e);
 	if (!rc)
 		rc = vm_create_kvm(vm, e);
+	if (!rc) {
+		vm->windows = mmap(NULL, VM_WINDOWS_BYTES, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (vm->windows == MAP_FAILED) {
+			vm->windows = NULL;
+			rc = err_errno(e, ENOMEM, "register windows");
+		}
+	}
 	if (!rc)
 		rc = loop_create(&vm->loop, e);
 	if (!rc) {
@@ -122,8 +132,10 @@ int vm_add_device(struct vm *vm, struct vdev *d, struct err *e)
 		.vdev = d,
 		.gpa = VM_MMIO_BASE + vm->n_devices * VDEV_MMIO_SIZE,
 		.gsi = VM_GSI_BASE + vm->n_devices,
+		.ack_fd = -1,
 		.irq_fd = -1,
 	};
+	vdev_use_window(d, vm->windows + (size_t)vm->n_devices * VDEV_MMIO_SIZE);
 	vm->n_devices++;
 	return irq_connect(vm, dev, e);
 }
@@ -148,6 +160,18 @@ int vm_use_memory(struct vm *vm, struct memory *m, struct err *e)
 		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 			rc = err_errno(e, errno, "KVM_SET_USER_MEMORY_REGION: %llu MiB",
 				       (unsigned long long)(s->size >> 20));
+	}
+	if (!rc && vm->n_devices) {
+		struct kvm_userspace_memory_region region = {
+			.slot = MEMORY_SLOTS_MAX,
+			.flags = KVM_MEM_READONLY,
+			.guest_phys_addr = VM_MMIO_BASE,
+			.memory_size = vm->n_devices * (uint64_t)VDEV_MMIO_SIZE,
+			.userspace_addr = (uintptr_t)vm->windows,
+		};
+
+		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+			rc = err_errno(e, errno, "KVM_SET_USER_MEMORY_REGION: register windows");
 	}
 	trace_point(TRACE_MEMORY, 0);
 	return rc;
@@ -247,6 +271,8 @@ void vm_destroy(struct vm *vm)
 	close_fd(&vm->end_fd);
 	close_fd(&vm->vm_fd);
 	memory_destroy(&vm->memory);
+	if (vm->windows)
+		munmap(take_ptr(&vm->windows), VM_WINDOWS_BYTES);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 }

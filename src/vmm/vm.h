@@ -66,6 +66,7 @@ struct vm_device {
 	struct vdev *vdev; /* owned: destroyed by vm_destroy() */
 	uint64_t gpa; /* of its register window */
 	uint32_t gsi;
+	int ack_fd; /* eventfd that takes the driver's acknowledgements; owned */
 	int irq_fd; /* eventfd that raises the line; owned, the device knows its number */
 	struct vm_doorbell *doorbells; /* vdev->n_queues of them */
 };
@@ -86,6 +87,7 @@ struct vm {
 	struct loop *loop; /* of the I/O thread; owned */
 	struct vm_device devices[VM_DEVICES_MAX]; /* in the order of their addresses */
 	unsigned n_devices;
+	uint8_t *windows; /* VM_DEVICES_MAX of VDEV_MMIO_SIZE, which the guest reads */
 	struct disk_worker *disk_worker; /* shared by the disks; NULL: none; owned */
 	struct vcpu vcpus[VM_CPUS_MAX];
 	unsigned n_vcpus; /* created */

@@ -23,6 +23,7 @@
 
 struct echo {
 	struct vdev vdev;
+	_Alignas(4) uint8_t window[VDEV_MMIO_SIZE];
 	uint8_t config[6];
 	unsigned started, stopped, drains, undrains, raised, kicks[ECHO_QUEUES];
 	bool stop_saw_queue;
@@ -138,6 +139,7 @@ static void begin(struct echo *e)
 	}
 	vdev_init(&e->vdev, &echo_ops, "echo.test", 2, ECHO_F_LOUD | ECHO_F_HIGH, &ram, loop);
 	e->vdev.raise = echo_raise;
+	vdev_use_window(&e->vdev, e->window);
 }
 
 /* With queue 0 attached and DRIVER_OK. */

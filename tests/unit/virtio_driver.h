@@ -17,6 +17,7 @@
  * nonsense that a hostile driver could.
  */
 
+#include <assert.h>
 #include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -208,6 +209,11 @@ static inline uint32_t drv_read(struct vdev *d, unsigned reg)
 	uint8_t b[4];
 
 	vdev_mmio_read(d, reg, b, 4);
+	/*
+	 * What an exit reads is what the guest reads without one.  The interrupt status is the
+	 * same word in both, and may have changed between them.
+	 */
+	assert(!d->window || reg == DRV_INTERRUPT_STATUS || !memcmp(b, d->window + reg, 4));
 	return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 

@@ -13,6 +13,7 @@
  *   Called for any offset below or above the window's end and any width.  A control
  *   register answers to an aligned access of 4 bytes only (§4.2.2.2), the configuration
  *   space to what lies in it as a whole; all else reads as zero and writes to nowhere.
+ *   Reads from memory (below) may have any width, and give the bytes that are there.
  *
  *     write                                 counts only
  *     DriverFeatures                        in DRIVER, before FEATURES_OK
@@ -30,6 +31,18 @@
  *   vCPU threads.  The two interrupt registers, which a driver uses for every interrupt,
  *   take no lock; all others take the device's.
  *
+ * The window in memory
+ *   A machine gives the guest the page that it reads there as memory, read-only, so that
+ *   a read takes no exit: a driver reads InterruptStatus at every interrupt.  Writes still
+ *   arrive here, and after each one, and whatever else changes a register, the page is
+ *   brought up to date.  It holds nothing but registers.  InterruptStatus lives in it.
+ *   A field of the configuration changes as one word; no device changes two at once.
+ *
+ *   InterruptACK of a queue's interrupt alone does not arrive either: KVM takes it.  So
+ *   the status keeps saying that a queue may have something, until a configuration's
+ *   interrupt is acknowledged with it or the device is reset.  A driver that looks at its
+ *   queues when there is nothing finds nothing (§2.7.7.1: it has to handle spurious notifications).
+ *
  * QueueNotify
  *   Never arrives here for a queue that exists: KVM turns that into an ioeventfd, and the
  *   I/O thread calls vdev_kick().  What arrives names no queue, and is dropped.
@@ -40,6 +53,7 @@
  */
 #include "vmm/virtio/vdev.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -57,8 +71,6 @@
 #define MMIO_QUEUE_NUM_MAX 0x034u
 #define MMIO_QUEUE_NUM 0x038u
 #define MMIO_QUEUE_READY 0x044u
-#define MMIO_INTERRUPT_STATUS 0x060u
-#define MMIO_INTERRUPT_ACK 0x064u
 #define MMIO_STATUS 0x070u
 #define MMIO_QUEUE_DESC_LOW 0x080u
 #define MMIO_QUEUE_DESC_HIGH 0x084u
@@ -215,6 +227,36 @@ static void mmio_write_register(struct vdev *d, uint32_t reg, uint32_t v)
 	}
 }
 
+/* Release: who reads a new generation, or status, finds what it stands for. */
+static void mmio_publish_word(struct vdev *d, uint32_t off, uint32_t v)
+{
+	atomic_store_explicit((atomic_uint *)(d->window + off), htole32(v), memory_order_release);
+}
+
+void vdev_mmio_publish(struct vdev *d)
+{
+	if (!d->window)
+		return;
+	for (uint32_t off = 0; off < MMIO_CONFIG; off += 4)
+		if (off != VDEV_MMIO_INTERRUPT_STATUS)
+			mmio_publish_word(d, off, mmio_read_register(d, off));
+	for (uint32_t off = 0; off < d->ops->config_size; off += 4) {
+		uint8_t word[4] = { 0 };
+
+		d->ops->config_read(d, off, word, (uint32_t)min_u64(4, d->ops->config_size - off));
+		mmio_publish_word(d, MMIO_CONFIG + off, le_get32(word));
+	}
+}
+
+void vdev_use_window(struct vdev *d, uint8_t *page)
+{
+	pthread_mutex_lock(&d->lock);
+	d->window = page;
+	d->isr = (atomic_uint *)(page + VDEV_MMIO_INTERRUPT_STATUS);
+	vdev_mmio_publish(d);
+	pthread_mutex_unlock(&d->lock);
+}
+
 void vdev_mmio_read(struct vdev *d, uint64_t off, uint8_t *to, uint32_t len)
 {
 	memset(to, 0, len);
@@ -231,8 +273,8 @@ void vdev_mmio_read(struct vdev *d, uint64_t off, uint8_t *to, uint32_t len)
 	if (len != 4 || off % 4)
 		return;
 	/* Acquire: what the bit stands for was written before it was set. */
-	if (off == MMIO_INTERRUPT_STATUS) {
-		le_put32(to, atomic_load_explicit(&d->isr, memory_order_acquire));
+	if (off == VDEV_MMIO_INTERRUPT_STATUS) {
+		le_put32(to, atomic_load_explicit(d->isr, memory_order_acquire));
 		return;
 	}
 	pthread_mutex_lock(&d->lock);
@@ -249,16 +291,18 @@ void vdev_mmio_write(struct vdev *d, uint64_t off, const uint8_t *from, uint32_t
 			return;
 		pthread_mutex_lock(&d->lock);
 		d->ops->config_write(d, (uint32_t)at, from, len);
+		vdev_mmio_publish(d);
 		pthread_mutex_unlock(&d->lock);
 		return;
 	}
 	if (len != 4 || off % 4)
 		return;
-	if (off == MMIO_INTERRUPT_ACK) {
-		atomic_fetch_and(&d->isr, ~le_get32(from));
+	if (off == VDEV_MMIO_INTERRUPT_ACK) {
+		atomic_fetch_and(d->isr, ~le_get32(from));
 		return;
 	}
 	pthread_mutex_lock(&d->lock);
 	mmio_write_register(d, (uint32_t)off, le_get32(from));
+	vdev_mmio_publish(d);
 	pthread_mutex_unlock(&d->lock);
 }

@@ -76,6 +76,7 @@ void vdev_init(struct vdev *d, const struct vdev_ops *ops, const char *name, uns
 		.features_offered =
 			features | VDEV_F_VERSION_1 | VDEV_F_INDIRECT_DESC | VDEV_F_EVENT_IDX,
 		.irq_fd = -1,
+		.isr = &d->own_isr,
 		.log_limit = LOG_LIMIT(VDEV_FAULTS_BURST, VDEV_FAULTS_PERIOD_MS),
 	};
 	pthread_mutex_init(&d->lock, NULL);
@@ -116,7 +117,7 @@ void vdev_kick_later(struct vdev *d, unsigned q)
 /* Sets interrupt status bits and raises the line: in this order, for the driver reads then. */
 static void vdev_interrupt(struct vdev *d, unsigned bits)
 {
-	atomic_fetch_or_explicit(&d->isr, bits, memory_order_release);
+	atomic_fetch_or_explicit(d->isr, bits, memory_order_release);
 	if (d->raise)
 		d->raise(d);
 }
@@ -130,6 +131,7 @@ void vdev_interrupt_queue(struct vdev *d, struct vq *q)
 void vdev_interrupt_config(struct vdev *d)
 {
 	d->config_generation++;
+	vdev_mmio_publish(d);
 	/* Before DRIVER_OK nobody listens; the driver reads the configuration anyway. */
 	if (d->status & VDEV_S_DRIVER_OK)
 		vdev_interrupt(d, VDEV_ISR_CONFIG);
@@ -142,6 +144,7 @@ void vdev_fault(struct vdev *d, const char *what)
 	if (d->status & VDEV_S_NEEDS_RESET)
 		return;
 	d->status |= VDEV_S_NEEDS_RESET;
+	vdev_mmio_publish(d);
 	if (log_limit_pass(&d->log_limit, &dropped))
 		log_warn("event=device-fault device=%s what=\"%s\" dropped=%u", d->name, what,
 			 dropped);
@@ -165,7 +168,7 @@ static void vdev_reset(struct vdev *d)
 	d->features = 0;
 	d->device_features_sel = d->driver_features_sel = d->queue_sel = 0;
 	d->again_queues = 0;
-	atomic_store(&d->isr, 0);
+	atomic_store(d->isr, 0);
 }
 
 /* Is @status one of the five states that §3.1.1 leads through? */
@@ -254,7 +257,7 @@ void vdev_undrain(struct vdev *d)
 		for (unsigned i = 0; i < d->n_queues; i++)
 			if (d->queues[i].enabled && vdev_live(d))
 				d->ops->kick(d, i);
-		if (atomic_load(&d->isr) && d->raise)
+		if (atomic_load(d->isr) && d->raise)
 			d->raise(d);
 	}
 	pthread_mutex_unlock(&d->lock);
@@ -266,7 +269,7 @@ static void vdev_save_head(const struct vdev *d, uint8_t *p)
 	le_put32(p + 4, d->n_queues);
 	le_put64(p + 8, d->features);
 	le_put32(p + 16, d->status);
-	le_put32(p + 20, atomic_load(&d->isr));
+	le_put32(p + 20, atomic_load(d->isr));
 	le_put32(p + 24, d->config_generation);
 	le_put32(p + 28, d->device_features_sel);
 	le_put32(p + 32, d->driver_features_sel);
@@ -324,7 +327,7 @@ static int vdev_load_head(struct vdev *d, const uint8_t *p)
 		return -EINVAL;
 	d->features = features;
 	d->status = (uint8_t)status;
-	atomic_store(&d->isr, isr);
+	atomic_store(d->isr, isr);
 	d->config_generation = le_get32(p + 24);
 	d->device_features_sel = le_get32(p + 28);
 	d->driver_features_sel = le_get32(p + 32);
@@ -391,6 +394,7 @@ int vdev_load(struct vdev *d, const uint8_t *data, size_t len, struct err *e)
 		d->config_generation = 0;
 		d->drained = false;
 	}
+	vdev_mmio_publish(d);
 	pthread_mutex_unlock(&d->lock);
 	return rc;
 }

@@ -121,7 +121,9 @@ struct vdev {
 	uint32_t device_features_sel, driver_features_sel, queue_sel;
 	uint8_t status;
 	bool drained;
-	atomic_uint isr;
+	atomic_uint *isr; /* interrupt status: own_isr, or in the window */
+	atomic_uint own_isr;
+	uint8_t *window; /* what the driver reads without an exit; not owned; NULL = none */
 	uint32_t config_generation;
 	struct vq queues[VDEV_QUEUES_MAX];
 
@@ -183,8 +185,23 @@ void vdev_refuse(struct vdev *d, const char *what);
 /* The virtio-mmio register window, 4096 bytes (§4.2.2).  Any offset and length is fine. */
 #define VDEV_MMIO_SIZE 0x1000u
 #define VDEV_MMIO_QUEUE_NOTIFY 0x050u
+#define VDEV_MMIO_INTERRUPT_STATUS 0x060u
+#define VDEV_MMIO_INTERRUPT_ACK 0x064u
 void vdev_mmio_read(struct vdev *d, uint64_t off, uint8_t *to, uint32_t len);
 void vdev_mmio_write(struct vdev *d, uint64_t off, const uint8_t *from, uint32_t len);
+
+/**
+ * vdev_use_window() - answer the driver's reads from memory
+ * @page: VDEV_MMIO_SIZE bytes, zero, aligned to 4, which outlive the device; the guest gets
+ *        them at the device's address, to read
+ *
+ * From then on they hold what vdev_mmio_read() gives, at every moment.  Before the device
+ * is used.
+ */
+void vdev_use_window(struct vdev *d, uint8_t *page);
+
+/* Brings the window up to date after a change of anything but the interrupt status (lock held). */
+void vdev_mmio_publish(struct vdev *d);
 
 /**
  * vdev_drain() / vdev_undrain() - around a snapshot, while no vCPU runs (I/O thread)
