@@ -62,8 +62,8 @@ check-e2e: all kernel demo-image $(E2E_GUESTS) container-parts $(HTTP_LOAD) ## o
 	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(ARGS)
 
 .PHONY: check-volumes
-check-volumes: all kernel demo-image $(addprefix $(O)/tests/unit/test_volume_,codec share) $(O)/tests/replay/fuzz_volume_spec $(O)/tests/replay/fuzz_volume_request ## only the tests of volumes (T=600: random operations for so many seconds)
-	$(Q)for t in codec share; do $(O)/tests/unit/test_volume_$$t || exit 1; done
+check-volumes: all kernel demo-image $(addprefix $(O)/tests/unit/test_volume_,codec share serve) $(O)/tests/replay/fuzz_volume_spec $(O)/tests/replay/fuzz_volume_request ## only the tests of volumes (T=600: random operations for so many seconds)
+	$(Q)for t in codec share serve; do $(O)/tests/unit/test_volume_$$t || exit 1; done
 	$(Q)for f in spec request; do $(O)/tests/replay/fuzz_volume_$$f tests/fuzz/corpus/volume_$$f/* || exit 1; done
 	$(Q)O=$(O) T=$(if $(filter command line,$(origin T)),$(T),20) tools/run-tests --e2e tests/e2e -- -k test_volumes $(ARGS)
 .PHONY: check-net

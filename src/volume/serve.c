@@ -130,18 +130,23 @@ static bool serve_wait(struct serve *v, const sigset_t *waiting)
 	return ppoll(&p, 1, NULL, waiting) > 0 && p.revents & (POLLIN | POLLHUP | POLLERR);
 }
 
-/* Requests and answers, until there is no request or no room. */
+/*
+ * Requests and answers, until there is no request or no room.  Where requests had to wait for
+ * answers to be taken, and the guest took them all at once, nothing would wake us for them.
+ */
 static int serve_work(struct serve *v, struct err *e)
 {
+	bool full;
 	size_t before;
 	int rc;
 
 	do {
 		before = v->start;
+		full = buf_len(&v->out) >= SERVE_OUT_HIGH;
 		rc = serve_input(v, e);
 		if (!rc)
 			rc = serve_flush(v);
-	} while (!rc && v->start != before);
+	} while (!rc && (v->start != before || (full && buf_len(&v->out) < SERVE_OUT_HIGH)));
 	return rc;
 }
 
