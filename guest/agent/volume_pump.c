@@ -34,6 +34,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -41,7 +42,10 @@
 #include "codec/volume_wire.h"
 
 #define PUMP_SYNC_FACTOR 10 /* a sync may take so many times longer */
-#define PUMP_TURN 64 /* messages before the other direction gets its turn */
+#define PUMP_TURN 64 /* messages, or reads, before the other direction gets its turn */
+#define PUMP_MESSAGE_MAX (VOLUME_WIRE_HEADER + VOLUME_BODY_MAX)
+#define PUMP_PIECE 4096u /* a buffer of the port's driver */
+#define PUMP_PIECES 64
 
 struct pump_state {
 	struct pump *p;
@@ -77,15 +81,39 @@ static bool pump_is_sync(uint32_t opcode)
 	       opcode == FUSE_COPY_FILE_RANGE;
 }
 
-/* A request that is on its way. Return: is it to go to the server? */
-static bool pump_account(struct pump_state *s, const struct fuse_in_header *h, int device)
+/*
+ * What the server would refuse whatever it is about, and the kernel asks again and again:
+ * each open() of Python's is a TCGETS, each new file that is written to a question for its
+ * security.capability.  Return: the error, or 0 for what is the server's to answer.
+ */
+static int pump_refusal(const struct fuse_in_header *h, const uint8_t *body)
 {
-	/* Waits are never cut short, and the kernel need not ask for it again. */
-	struct fuse_out_header no = { .len = sizeof(no), .error = -ENOSYS, .unique = h->unique };
+	static const char theirs[] = "user."; /* extended attributes that a volume has */
+	size_t name = sizeof(*h) + sizeof(struct fuse_getxattr_in);
 
-	if (h->opcode == FUSE_INTERRUPT) {
-		if (write(device, &no, sizeof(no)) < 0)
-			log_warn("event=volume_interrupt: %m");
+	switch (h->opcode) {
+	case FUSE_INTERRUPT: /* waits are never cut short, and the kernel need not ask again */
+	case FUSE_IOCTL:
+		return ENOSYS;
+	case FUSE_GETXATTR:
+		return h->len > name + strlen(theirs) && memcmp(body + name, theirs, strlen(theirs))
+			       ? EOPNOTSUPP
+			       : 0;
+	default:
+		return 0;
+	}
+}
+
+/* A request that is on its way. Return: is it to go to the server? */
+static bool pump_account(struct pump_state *s, const struct fuse_in_header *h, const uint8_t *body,
+			 int device)
+{
+	struct fuse_out_header no = { .len = sizeof(no), .unique = h->unique };
+
+	no.error = -pump_refusal(h, body);
+	if (no.error) {
+		if (write(device, &no, sizeof(no)) < 0 && errno != ENOENT)
+			log_warn("event=volume_refusal opcode=%u: %m", (unsigned)h->opcode);
 		return false;
 	}
 	if (h->opcode == FUSE_FORGET || h->opcode == FUSE_BATCH_FORGET)
@@ -112,7 +140,7 @@ static bool pump_request(struct pump_state *s, unsigned i)
 	if (n < (ssize_t)sizeof(h))
 		return false; /* EAGAIN; ENOENT, EINTR: it was taken back */
 	memcpy(&h, s->out + VOLUME_WIRE_HEADER, sizeof(h));
-	if (!pump_account(s, &h, s->p->devices[i]))
+	if (!pump_account(s, &h, s->out + VOLUME_WIRE_HEADER, s->p->devices[i]))
 		return true;
 	volume_wire_put(s->out, (struct volume_wire){ (uint32_t)n, (uint16_t)i, VOLUME_WIRE_FUSE });
 	s->out_start = 0;
@@ -171,17 +199,11 @@ static void pump_answer(struct pump_state *s, const struct volume_wire *w, const
 		log_warn("event=volume_answer volume=%u len=%u: %m", w->volume, (unsigned)w->length);
 }
 
-static void pump_down(struct pump_state *s)
+/* The whole answers that are there; the rest of one moves to the front. */
+static void pump_answers(struct pump_state *s)
 {
 	size_t at = 0;
-	ssize_t n = read(s->p->port, s->in + s->in_end,
-			 VOLUME_WIRE_HEADER + VOLUME_BODY_MAX - s->in_end);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-		pump_end("the file server is gone");
-	s->in_end += (size_t)n;
 	while (s->in_end - at >= VOLUME_WIRE_HEADER) {
 		struct volume_wire w = volume_wire_get(s->in + at);
 
@@ -196,6 +218,38 @@ static void pump_down(struct pump_state *s)
 	if (at)
 		memmove(s->in, s->in + at, s->in_end - at);
 	s->in_end -= at;
+}
+
+/*
+ * Takes what the port has, up to a turn of it.  One read() of a port gives one buffer of its
+ * driver's, a page; readv() makes one for each piece, and ends at the first that is short.
+ */
+static void pump_down(struct pump_state *s)
+{
+	struct iovec pieces[PUMP_PIECES];
+
+	for (unsigned turn = 0; turn < PUMP_TURN; turn++) {
+		size_t at = s->in_end;
+		int n = 0;
+		ssize_t got;
+
+		for (; n < PUMP_PIECES && at < PUMP_MESSAGE_MAX; n++) {
+			size_t room = PUMP_MESSAGE_MAX - at;
+
+			pieces[n].iov_base = s->in + at;
+			pieces[n].iov_len = room < PUMP_PIECE ? room : PUMP_PIECE;
+			at += pieces[n].iov_len;
+		}
+		got = readv(s->p->port, pieces, n);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && errno == EAGAIN)
+			return;
+		if (got <= 0)
+			pump_end("the file server is gone");
+		s->in_end += (size_t)got;
+		pump_answers(s);
+	}
 }
 
 /* Milliseconds until the server's silence is too long; -1 = it owes nothing. */
@@ -297,8 +351,8 @@ void pump_run(struct pump *p)
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 #endif
 	s.p = p;
-	s.out = malloc(VOLUME_WIRE_HEADER + VOLUME_BODY_MAX);
-	s.in = malloc(VOLUME_WIRE_HEADER + VOLUME_BODY_MAX);
+	s.out = malloc(PUMP_MESSAGE_MAX);
+	s.in = malloc(PUMP_MESSAGE_MAX);
 	if (!s.out || !s.in)
 		pump_end("no memory");
 	pump_open(&s);

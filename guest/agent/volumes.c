@@ -43,7 +43,7 @@
 #include "codec/volume_wire.h"
 
 #define VOLUMES_PATH_MAX 4096
-#define VOLUMES_READAHEAD "1024" /* KiB; the kernel's 128 would cost a turn for each */
+#define VOLUMES_READAHEAD "4096" /* KiB; the kernel's 128 would cost a turn for each */
 
 enum volumes_kind { KIND_DIR, KIND_FILE, KIND_TMPFS };
 
