@@ -66,6 +66,9 @@ check-volumes: all kernel demo-image $(addprefix $(O)/tests/unit/test_volume_,co
 	$(Q)for t in codec share serve; do $(O)/tests/unit/test_volume_$$t || exit 1; done
 	$(Q)for f in spec request; do $(O)/tests/replay/fuzz_volume_$$f tests/fuzz/corpus/volume_$$f/* || exit 1; done
 	$(Q)O=$(O) T=$(if $(filter command line,$(origin T)),$(T),20) tools/run-tests --e2e tests/e2e -- -k test_volumes $(ARGS)
+.PHONY: fsx
+fsx: all kernel demo-image ## random operations on a file of a volume, against a model (T=600 seconds; SEED=)
+	$(Q)O=$(O) T=$(if $(filter command line,$(origin T)),$(T),600) SEED=$(SEED) tools/run-tests --e2e tests/e2e -- -s -k test_random_operations $(ARGS)
 .PHONY: check-net
 check-net: all kernel demo-image ## only the network's end-to-end tests: policy, DNS, IPv6, published ports
 	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(wildcard tests/e2e/test_net_*.py) tests/e2e/test_ports.py tests/e2e/test_server_network.py

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes: what programs in the sandbox can do with files of the host, and what they cannot."""
+import base64
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import zipfile
 
 import pytest
 
@@ -197,9 +199,12 @@ def test_big_files_both_ways(share):
 
 
 def test_random_operations_match_a_model(share):
-    seed = int.from_bytes(os.urandom(4), "little")
-    count = share.run("/usr/bin/env", "python3", "/guests/fsx.py", "/vol/fsx", str(SECONDS), str(seed))
-    assert int(count) > 20, (seed, count)
+    seed = os.environ.get("SEED") or str(int.from_bytes(os.urandom(4), "little"))
+    count, size, digest = share.run("/usr/bin/env", "python3", "/guests/fsx.py", "/vol/fsx", str(SECONDS), seed).split()
+    print(f"{int(count)} operations in {SECONDS:.0f} s, seed {seed}")
+    assert int(count) > 20, seed
+    there = (share.rw / "fsx").read_bytes()
+    assert len(there) == int(size) and hashlib.sha256(there).hexdigest().encode() == digest, seed
 
 
 def test_sqlite(share):
@@ -229,49 +234,32 @@ else:
     assert out == b"60\n"
 
 
-def test_pip_and_venv(share):
-    """A package is installed into a virtual environment on the volume."""
-    pkg = share.rw / "pkg"
-    (pkg / "hello_volume").mkdir(parents=True)
-    (pkg / "hello_volume/__init__.py").write_text("def hi(): return 'hi from the volume'\n")
-    script = """
-import os, sys, venv, zipfile, base64, hashlib
-venv.create('/vol/venv', with_pip=False, symlinks=True)
-w = '/vol/hello_volume-1-py3-none-any.whl'
-files = {'hello_volume/__init__.py': open('/vol/pkg/hello_volume/__init__.py').read(),
-         'hello_volume-1.dist-info/METADATA': 'Metadata-Version: 2.1\\nName: hello-volume\\nVersion: 1\\n',
-         'hello_volume-1.dist-info/WHEEL': 'Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'}
-with zipfile.ZipFile(w, 'w') as z:
-    record = ''
-    for n, t in files.items():
-        z.writestr(n, t)
-        record += n + ',sha256=' + base64.urlsafe_b64encode(hashlib.sha256(t.encode()).digest()).rstrip(b'=').decode() + ',' + str(len(t)) + '\\n'
-    z.writestr('hello_volume-1.dist-info/RECORD', record + 'hello_volume-1.dist-info/RECORD,,\\n')
-"""
-    share.py(script)
-    out = share.sh("python3 -m pip --version || true")
-    if "pip" not in out:
-        pytest.skip("the image has no pip")
-    share.sh("python3 -m pip install -q --no-index --find-links /vol --target /vol/venv/lib/site hello-volume")
-    assert share.sh("PYTHONPATH=/vol/venv/lib/site /vol/venv/bin/python3 -c "
-                    "'import hello_volume; print(hello_volume.hi())'") == "hi from the volume\n"
+# ---- real programs: the host's own, lent from a read-only volume ------------------
+
+PIP = pathlib.Path("/usr/lib/python3/dist-packages/pip")
+NPM = pathlib.Path("/usr/share/nodejs/npm/bin/npm-cli.js")
+
+
+@pytest.fixture(scope="module")
+def lent():
+    s = Share("-v", "/usr:/host/usr:ro")
+    yield s
+    s.end()
 
 
 @pytest.mark.skipif(not os.path.exists("/usr/bin/git"), reason="the host has no git to lend")
-def test_git():
-    """The host's git, run from a read-only volume, on a repository of the host's."""
-    s = Share("-v", "/usr:/host/usr:ro")
-    try:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-        origin = s.top / "rw/origin"
-        git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
-        subprocess.run([*git, "init", "-q", str(origin)], check=True, env=env)
-        for i in range(40):
-            (origin / f"d{i % 7}").mkdir(exist_ok=True)
-            (origin / f"d{i % 7}/f{i}").write_text(f"line {i}\n" * 50)
-        subprocess.run([*git, "-C", str(origin), "add", "."], check=True, env=env)
-        subprocess.run([*git, "-C", str(origin), "commit", "-qm", "first"], check=True, env=env)
-        out = s.sh("""
+def test_git(lent):
+    """On a repository of the host's: clone, commits, gc and push."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    origin = lent.rw / "origin"
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+    subprocess.run([*git, "init", "-q", str(origin)], check=True, env=env)
+    for i in range(40):
+        (origin / f"d{i % 7}").mkdir(exist_ok=True)
+        (origin / f"d{i % 7}/f{i}").write_text(f"line {i}\n" * 50)
+    subprocess.run([*git, "-C", str(origin), "add", "."], check=True, env=env)
+    subprocess.run([*git, "-C", str(origin), "commit", "-qm", "first"], check=True, env=env)
+    out = lent.sh("""
 set -e
 export LD_LIBRARY_PATH=/host/usr/lib/x86_64-linux-gnu GIT_EXEC_PATH=/host/usr/lib/git-core HOME=/root
 git() { /host/usr/bin/git -c user.name=g -c user.email=g@example.org "$@"; }
@@ -283,14 +271,51 @@ git gc -q
 git push -q origin HEAD:refs/heads/from-guest
 git status --porcelain; git fsck --strict; git log --oneline | wc -l
 """)
-        assert out.strip() == "3"
-        for d in origin, s.rw / "clone":
-            subprocess.run(["git", "-C", str(d), "-c", "safe.directory=*", "fsck", "--strict"], check=True, env=env)
-        log = subprocess.run(["git", "-C", str(origin), "log", "--format=%s", "from-guest"], stdout=subprocess.PIPE,
-                             check=True, env=env).stdout
-        assert log == b"third\nsecond\nfirst\n"
-    finally:
-        s.end()
+    assert out.strip() == "3"
+    for d in origin, lent.rw / "clone":
+        subprocess.run(["git", "-C", str(d), "-c", "safe.directory=*", "fsck", "--strict"], check=True, env=env)
+    log = subprocess.run(["git", "-C", str(origin), "log", "--format=%s", "from-guest"], stdout=subprocess.PIPE,
+                         check=True, env=env).stdout
+    assert log == b"third\nsecond\nfirst\n"
+
+
+def make_wheel(path, name, version, files, requires=()):
+    """A wheel as its specification has it; pip checks the hashes."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {r}\n" for r in requires)
+    files = {**files, f"{info}/METADATA": metadata,
+             f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    record = ""
+    with zipfile.ZipFile(path / f"{name}-{version}-py3-none-any.whl", "w") as z:
+        for n, text in files.items():
+            z.writestr(n, text)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+            record += f"{n},sha256={digest},{len(text)}\n"
+        z.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
+
+
+@pytest.mark.skipif(not PIP.exists(), reason="the host has no python3-pip to lend")
+def test_pip_from_an_index(lent):
+    """A package and what it requires, from an index on a volume into a virtual environment on a volume."""
+    for name, requires, text in (("hello", ("sometext>=2",), "from sometext import TEXT\ndef hi(): print(TEXT)\n"),
+                                 ("sometext", (), "TEXT = 'hi from the volume'\n")):
+        d = lent.rw / "index" / name
+        d.mkdir(parents=True)
+        more = {f"{name}/m{i}.py": f"N = {i}\n" for i in range(20)}
+        for version in "1", "2":
+            make_wheel(d, name, version, {f"{name}/__init__.py": text, **more}, requires)
+    out = lent.sh("""
+set -e
+cd /vol/index; python3 -m http.server -b 127.0.0.1 8765 >/dev/null 2>&1 & server=$!
+python3 -m venv --without-pip --system-site-packages /vol/venv
+until python3 -c 'import socket; socket.create_connection(("127.0.0.1", 8765))' 2>/dev/null; do :; done
+PYTHONPATH=/host/usr/lib/python3/dist-packages /vol/venv/bin/python3 -m pip install -q --disable-pip-version-check \\
+    --no-cache-dir --index-url http://127.0.0.1:8765/ hello
+kill $server
+/vol/venv/bin/python3 -c 'import hello; hello.hi(); print(hello.__file__)'
+""")
+    assert re.match(r"hi from the volume\n/vol/venv/lib/python3\.\d+/site-packages/hello/__init__.py\n", out), out
+    assert [p.name for p in lent.rw.glob("venv/lib/python3*/site-packages/sometext-*")] == ["sometext-2.dist-info"]
 
 
 def test_links_lead_nowhere_on_the_host(share):
