@@ -40,6 +40,14 @@ $(O)/tests/bench/net_init.cpio.gz: $(O)/tests/bench/net_init tools/make-initramf
 bench-net: programs kernel $(O)/tests/bench/net_peer $(O)/tests/bench/net_init.cpio.gz ## print msb-net's figures beside those of QEMU's user network (ARGS=)
 	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_net_vm.py $(ARGS)
 
-.PHONY: bench-volumes
-bench-volumes: all kernel demo-image ## bytes a second through a volume, both ways (MIB=256)
+# Volumes.  The second bench compares with virtiofsd, in a machine of Debian's that has virtio-fs.
+$(O)/tests/bench/volume_init: tests/bench/volume_peer.c
+	$(call say,MUSLCC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(GUEST_CC) -static -O2 -D_GNU_SOURCE -o $@ $<
+
+.PHONY: bench-volumes bench-virtiofs
+bench-volumes: all kernel demo-image ## bytes a second through a volume, both ways (MIB=128)
 	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_volumes.py $(if $(MIB),--mib $(MIB))
+bench-virtiofs: all kernel demo-image $(O)/tests/bench/volume_init ## a volume beside virtiofsd, in one run (MIB=128)
+	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_virtiofs.py $(if $(MIB),--mib $(MIB))
