@@ -74,12 +74,56 @@ static void completion_words(const struct cli_command *c)
 	printf(" --help");
 }
 
+/*
+ * Prints @before, the verbs that a command's usage begins with ("create|ls|rm [NAME...]") and
+ * @after; nothing for a command without.
+ */
+static void completion_verbs(const struct cli_command *c, const char *before, const char *after)
+{
+	size_t n = c->args ? strspn(c->args, "abcdefghijklmnopqrstuvwxyz-|") : 0;
+
+	if (!n || (c->args[n] && c->args[n] != ' ') || !memchr(c->args, '|', n))
+		return;
+	fputs(before, stdout);
+	for (size_t i = 0; i < n; i++)
+		putchar(c->args[i] == '|' ? ' ' : c->args[i]);
+	fputs(after, stdout);
+}
+
+/*
+ * Options anywhere, verbs as the first word of a command, names of volumes where one is meant.
+ * The part that follows the table.
+ */
+static const char completion_bash_end[] =
+	"\tesac\n"
+	"\tfor ((i = 2; i < COMP_CWORD; i++)); do\n"
+	"\t\t[[ ${COMP_WORDS[i]} == -n || ${COMP_WORDS[i]} == --namespace ]] && "
+	"ns=(-n \"${COMP_WORDS[i + 1]}\")\n"
+	"\tdone\n"
+	"\tif [[ $cmd == exe || $cmd == x ]] && [[ $last == -v || $last == --volume ]]; then\n"
+	"\t\tcompopt -o nospace 2>/dev/null\n"
+	"\t\tCOMPREPLY=($(compgen -S : -W \"$($msb volume ls -q 2>/dev/null)\" -- \"$cur\")"
+	" $(compgen -f -- \"$cur\"))\n"
+	"\telif [[ $cur == -* ]]; then\n"
+	"\t\tCOMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
+	"\telif [[ $verbs ]] && ((COMP_CWORD == 2)); then\n"
+	"\t\tCOMPREPLY=($(compgen -W \"$verbs\" -- \"$cur\"))\n"
+	"\telif [[ $cmd == volume && ${COMP_WORDS[2]} == @(rm|inspect) ]]; then\n"
+	"\t\tCOMPREPLY=($(compgen -W \"$($msb volume ls -q \"${ns[@]}\" 2>/dev/null)\" -- "
+	"\"$cur\"))\n"
+	"\telif [[ ! $verbs && ${COMP_WORDS[0]##*/} != msx ]]; then\n"
+	"\t\tCOMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
+	"\tfi\n}\n"
+	"complete -o default -F _msb msb msx\n";
+
 static void completion_bash(void)
 {
-	printf("_msb() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]}\n"
+	printf("_msb() {\n"
+	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} last=${COMP_WORDS[COMP_CWORD - 1]}\n"
+	       "\tlocal cmd=${COMP_WORDS[1]} msb=msb i opts= verbs= ns=()\n"
+	       "\t[[ ${COMP_WORDS[0]} == */* ]] && msb=${COMP_WORDS[0]%%/*}/msb\n"
 	       "\t[[ ${COMP_WORDS[0]##*/} == msx ]] && cmd=exe\n"
-	       "\tif [[ $cmd != exe || ${COMP_WORDS[0]##*/} != msx ]] && ((COMP_CWORD == 1)); "
-	       "then\n"
+	       "\tif [[ ${COMP_WORDS[0]##*/} != msx ]] && ((COMP_CWORD == 1)); then\n"
 	       "\t\tCOMPREPLY=($(compgen -W '");
 	for (const struct cli_command *c = cli_commands; c->name; c++)
 		if (!c->hidden)
@@ -88,12 +132,13 @@ static void completion_bash(void)
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
 		if (c->hidden)
 			continue;
-		printf("\t%s%s%s) COMPREPLY=($(compgen -W '", c->name, c->alias ? "|" : "",
-		       c->alias ? c->alias : "");
+		printf("\t%s%s%s) opts='", c->name, c->alias ? "|" : "", c->alias ? c->alias : "");
 		completion_words(c);
-		printf("' -- \"$cur\")) ;;\n");
+		putchar('\'');
+		completion_verbs(c, " verbs='", "'");
+		printf(" ;;\n");
 	}
-	printf("\tesac\n}\ncomplete -o default -F _msb msb msx\n");
+	fputs(completion_bash_end, stdout);
 }
 
 static void completion_zsh(void)
@@ -104,11 +149,18 @@ static void completion_zsh(void)
 
 static void completion_fish(void)
 {
+	char when[160];
+
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
 		if (c->hidden)
 			continue;
 		printf("complete -c msb -n __fish_use_subcommand -f -a %s -d '%s'\n", c->name,
 		       c->summary);
+		snprintf(when, sizeof(when),
+			 "complete -c msb -n '__fish_seen_subcommand_from %s; and test (count "
+			 "(commandline -opc)) -eq 2' -a '",
+			 c->name);
+		completion_verbs(c, when, "'\n");
 		for (const struct cli_opt *o = c->opts; o && o->name; o++) {
 			printf("complete -c msb -n '__fish_seen_subcommand_from %s' -l %s %s\n",
 			       c->name, o->name, o->arg ? "-r" : "");
@@ -116,6 +168,8 @@ static void completion_fish(void)
 				printf("complete -c msx -l %s %s\n", o->name, o->arg ? "-r" : "");
 		}
 	}
+	printf("complete -c msb -n '__fish_seen_subcommand_from volume; and "
+	       "__fish_seen_subcommand_from rm inspect' -f -a '(msb volume ls -q)'\n");
 }
 
 int cmd_completion(const struct cli_command *cmd, int argc, char **argv)

@@ -13,7 +13,7 @@
 #include "lib/volumes.h"
 #include "sys/parts.h"
 
-enum volume_opt { VOLUME_SIZE, VOLUME_NAMESPACE, VOLUME_JSON };
+enum volume_opt { VOLUME_SIZE, VOLUME_NAMESPACE, VOLUME_JSON, VOLUME_QUIET };
 
 const struct cli_opt volume_opts[] = {
 	[VOLUME_SIZE] = { "size", NULL, "s", "SIZE",
@@ -22,6 +22,7 @@ const struct cli_opt volume_opts[] = {
 	[VOLUME_NAMESPACE] = { "namespace", NULL, "n", "NAME",
 			       "volumes of this namespace of the server (default: those of msx)" },
 	[VOLUME_JSON] = { "json", NULL, "", NULL, "ls: for programs" },
+	[VOLUME_QUIET] = { "quiet", NULL, "q", NULL, "ls: names alone" },
 	{ NULL },
 };
 
@@ -29,7 +30,7 @@ struct volume_cmd {
 	const struct cli_command *cmd;
 	const char *parent, *ns;
 	uint64_t size;
-	bool json;
+	bool json, quiet;
 	json_t *list;
 	char **names;
 	int n_names;
@@ -64,6 +65,10 @@ static void volume_list_one(void *ctx, const struct volume_info *v)
 	struct volume_cmd *c = ctx;
 	uint64_t used = 0;
 
+	if (c->quiet) {
+		puts(v->name);
+		return;
+	}
 	if (c->json) {
 		json_t *j = volume_to_json(c, v, NULL);
 
@@ -98,7 +103,7 @@ static int volume_ls(struct volume_cmd *c)
 	struct err e = ERR_INIT;
 
 	c->list = json_array();
-	if (!c->json)
+	if (!c->json && !c->quiet)
 		printf("%-32s%12s%12s\n", "NAME", "USED", "SIZE");
 	if (volumes_each(c->parent, volume_list_one, c, &e)) {
 		json_decref(c->list);
@@ -161,10 +166,14 @@ static int volume_dispatch(struct volume_cmd *c, const char *verb)
 		return cli_usage(c->cmd, "--size is for create");
 	if (ls && c->n_names)
 		return cli_usage(c->cmd, "unexpected argument '%s'", c->names[0]);
+	if (ls && c->json && c->quiet)
+		return cli_usage(c->cmd, "--json and --quiet: give one of them");
 	if (ls)
 		return volume_ls(c);
 	if (c->json)
 		return cli_usage(c->cmd, "--json is for ls; inspect always prints JSON");
+	if (c->quiet)
+		return cli_usage(c->cmd, "--quiet is for ls");
 	if (strcmp(verb, "create") && strcmp(verb, "rm") && strcmp(verb, "inspect"))
 		return cli_usage(c->cmd,
 				 "unknown command 'volume %s': use create, ls, rm or inspect",
@@ -198,6 +207,7 @@ int cmd_volume(const struct cli_command *cmd, int argc, char **argv)
 						 c.ns);
 		}
 		c.json |= opt == VOLUME_JSON;
+		c.quiet |= opt == VOLUME_QUIET;
 	}
 	if (opt != CLI_OPT_END)
 		return cli_args_status(opt);

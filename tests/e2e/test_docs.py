@@ -50,6 +50,28 @@ def test_completion_knows_every_option(shell):
         subprocess.run([shell, "-n"], input=text, text=True, check=True)
 
 
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
+def test_completion_of_bash_knows_verbs_and_volumes(box):
+    def complete(*words):
+        script = 'eval "$("$1" completion bash)"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _msb; echo "${COMPREPLY[@]}"'
+        return subprocess.run(["bash", "-c", script, "-", MSB, *words], env=box.env, cwd=box.home, stdout=subprocess.PIPE, text=True,
+                              check=True).stdout.split()
+
+    assert box.msb("volume", "create", "data", "dates", "other").returncode == 0
+    assert box.msb("volume", "create", "-n", "team", "theirs").returncode == 0
+    assert complete("msb", "vol") == ["volume"]
+    assert complete(MSB, "volume", "") == ["create", "ls", "rm", "inspect"]
+    assert complete(MSB, "volume", "rm", "da") == ["data", "dates"]
+    assert complete(MSB, "volume", "inspect", "") == ["data", "dates", "other"]
+    assert complete(MSB, "volume", "rm", "-n", "team", "") == ["theirs"]
+    assert complete(MSB, "volume", "create", "") == []
+    assert complete(MSB, "server", "st") == ["start", "stop", "status"]
+    assert complete(MSB, "server", "start", "--allow") == ["--allow-volumes"]
+    assert complete(MSB, "exe", "python", "-v", "oth") == ["other:"]
+    assert complete(MSB[:-1] + "x", "python", "--volume", "da") == ["data:", "dates:"]
+    assert complete(MSB[:-1] + "x", "--mem") == ["--memory"]
+
+
 def test_version():
     version = (ROOT / "VERSION").read_text().strip()
     assert output("version") == output("--version") == f"v{version}\n"
