@@ -187,12 +187,17 @@ class Virtiofs(Side):
 
 
 def check():
+    """Ends it where there is nothing to compare with; that is no failure."""
+    missing = None
     if not shutil.which(QEMU):
-        fail(f"{QEMU} is missing")
-    if not os.access(DAEMON, os.X_OK):
-        fail(f"nothing to compare with: {DAEMON} is not there (Debian: qemu-system-common of QEMU 7.2)")
-    if os.geteuid():
-        fail("nothing to compare with: virtiofsd has to be started by root")
+        missing = f"{QEMU} is missing"
+    elif not os.access(DAEMON, os.X_OK):
+        missing = f"{DAEMON} is not there (Debian: qemu-system-common of QEMU 7.2)"
+    elif os.geteuid():
+        missing = "virtiofsd has to be started by root"
+    if missing:
+        print(f"bench-virtiofs: not compared with virtiofsd: {missing}")
+        sys.exit(0)
 
 
 def main():
