@@ -11,6 +11,7 @@ too, that is the figure to compare.
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -127,7 +128,9 @@ def measure(a):
             before = now
             p.stdin.write("\n")
             p.stdin.flush()
-        if p.wait():
+        status = p.wait()
+        shutil.rmtree(box.home, ignore_errors=True)
+        if status:
             sys.exit("the sandbox failed")
     figures.print()
     return figures
