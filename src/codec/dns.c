@@ -231,3 +231,27 @@ size_t dns_error_build(const struct dns_query *q, enum dns_rcode rcode, bool tru
 	}
 	return n;
 }
+
+size_t dns_address_build(const struct dns_query *q, uint32_t addr, uint32_t ttl,
+			 uint8_t out[DNS_QUERY_MAX])
+{
+	size_t n = DNS_HEADER;
+
+	dns_put_header(q, DNS_NOERROR, false, out);
+	n += dns_put_question(q, out + n);
+	dns_put16(out + 6, 1);
+	/* The name is the question's, behind the header: RFC 1035 §4.1.4. */
+	dns_put16(out + n, 0xc000 | DNS_HEADER);
+	dns_put16(out + n + 2, DNS_A);
+	dns_put16(out + n + 4, q->class);
+	dns_put16(out + n + 6, ttl >> 16);
+	dns_put16(out + n + 8, ttl & 0xffff);
+	dns_put16(out + n + 10, 4);
+	dns_put16(out + n + 12, addr >> 16);
+	dns_put16(out + n + 14, addr & 0xffff);
+	n += 16;
+	if (!q->edns)
+		return n;
+	dns_put16(out + 10, 1);
+	return n + dns_put_opt(q, 0, out + n);
+}

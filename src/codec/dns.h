@@ -77,6 +77,10 @@ size_t dns_query_build(const struct dns_query *q, uint16_t id, uint8_t out[DNS_Q
 size_t dns_error_build(const struct dns_query *q, enum dns_rcode rcode, bool truncated,
 		       bool blocked, uint8_t out[DNS_QUERY_MAX]);
 
+/* An answer with one IPv4 address, to a question for it. Return: its length. */
+size_t dns_address_build(const struct dns_query *q, uint32_t addr, uint32_t ttl,
+			 uint8_t out[DNS_QUERY_MAX]);
+
 /* What the reader of an answer wants to have a say in; @ctx is passed on. */
 struct dns_filter {
 	/* An address that the name stands for. Return: may the guest see it? */

@@ -17,6 +17,7 @@
 
 #include "base/checked.h"
 #include "base/mem.h"
+#include "codec/netrule.h"
 
 enum field_kind { FIELD_U8, FIELD_U16, FIELD_U32, FIELD_U64, FIELD_FIXED, FIELD_STR, FIELD_LIST };
 
@@ -192,6 +193,15 @@ static const struct field sandbox_state_fields[] = {
 	F_U64(frame_sandbox_state, boot_ns),
 };
 static const struct field sandbox_stop_fields[] = { F_U32(frame_sandbox_stop, grace_ms) };
+static const struct field net_set_fields[] = { F_STR(frame_net_set, rules, NETPOLICY_TEXT_MAX) };
+static const struct field net_state_fields[] = {
+	F_STR(frame_net_state, scope, NAME_LIMIT),
+	F_STR(frame_net_state, group, NAME_LIMIT),
+	F_STR(frame_net_state, rules, NETPOLICY_TEXT_MAX),
+	F_U8(frame_net_state, closed),
+	F_LIST(frame_net_state, counters),
+	F_LIST(frame_net_state, members),
+};
 
 #define MESSAGE(t, s, f) \
 	{ \
@@ -241,6 +251,9 @@ static const struct message messages[] = {
 	MESSAGE(FILE_DONE, frame_file_done, file_done_fields),
 	MESSAGE(SANDBOX_STATE, frame_sandbox_state, sandbox_state_fields),
 	MESSAGE(SANDBOX_STOP, frame_sandbox_stop, sandbox_stop_fields),
+	NO_STRUCT(NET_GET),
+	MESSAGE(NET_SET, frame_net_set, net_set_fields),
+	MESSAGE(NET_STATE, frame_net_state, net_state_fields),
 };
 
 static const struct message dirent_message = {
@@ -273,6 +286,7 @@ bool frame_type_ends_channel(uint16_t type)
 	case FRAME_FILE_DONE:
 	case FRAME_METRICS_REPLY:
 	case FRAME_PONG:
+	case FRAME_NET_STATE:
 	case FRAME_ERROR:
 		return true;
 	default:

@@ -34,7 +34,7 @@
  * Channels: the host side opens a channel by sending a request (EXEC, REPL_RUN,
  * FILE_*, METRICS, PING) on a number not in use.  The answer that closes the channel is
  * ERROR or the request's own last message (EXEC_EXIT, REPL_DONE, FILE_DONE,
- * METRICS_REPLY, PONG).  CLOSE from the host abandons the channel: its processes are
+ * METRICS_REPLY, PONG, NET_STATE).  CLOSE from the host abandons the channel: its processes are
  * killed, nothing more is sent on it but that last message.  The number is free
  * again when the last message has been seen.
  *
@@ -114,6 +114,9 @@ enum frame_type {
 	/* the supervisor itself; on ctl.sock only, never sent to the guest */
 	FRAME_SANDBOX_STATE = 128, /* supervisor -> client, channel 0, at each change */
 	FRAME_SANDBOX_STOP = 129, /* client -> supervisor, channel 0 */
+	FRAME_NET_GET = 130, /* client -> supervisor, a request: no body, answered NET_STATE */
+	FRAME_NET_SET = 131, /* the same with other rules */
+	FRAME_NET_STATE = 132, /* what holds from now on */
 };
 
 enum frame_stream {
@@ -355,6 +358,19 @@ struct frame_sandbox_state {
 
 struct frame_sandbox_stop {
 	uint32_t grace_ms; /* then the VM process is killed */
+};
+
+struct frame_net_set {
+	struct frame_str rules; /* all that hold from now on, as in codec/netrule.h */
+};
+
+struct frame_net_state {
+	struct frame_str scope;
+	struct frame_str group; /* empty = none */
+	struct frame_str rules;
+	uint8_t closed; /* 1 = started with nothing open: it has no way out that rules could open */
+	struct frame_list counters; /* "NAME NUMBER"; see docs/network.md */
+	struct frame_list members; /* "NAME ADDRESS" of the others in the group */
 };
 
 /**

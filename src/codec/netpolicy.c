@@ -205,10 +205,25 @@ bool netpolicy_opens(const struct netpolicy *p, enum netrule_dir dir)
 	return false;
 }
 
+bool netpolicy_opens_outside(const struct netpolicy *p)
+{
+	if (p->out == NETPOLICY_ALLOW)
+		return true;
+	for (unsigned i = 0; i < p->n_rules; i++) {
+		const struct netrule *r = &p->rules[i];
+
+		if (r->allow && r->dir == NETRULE_OUT &&
+		    !(r->target == NETRULE_GROUP && r->group == NETRULE_GROUP_MEMBERS))
+			return true;
+	}
+	return false;
+}
+
 bool netpolicy_has_names(const struct netpolicy *p)
 {
 	for (unsigned i = 0; i < p->n_rules; i++)
-		if (p->rules[i].target == NETRULE_NAME || p->rules[i].target == NETRULE_SUFFIX)
+		if (p->rules[i].dir == NETRULE_OUT &&
+		    (p->rules[i].target == NETRULE_NAME || p->rules[i].target == NETRULE_SUFFIX))
 			return true;
 	return false;
 }

@@ -9,7 +9,7 @@
 
 static const char *const netrule_protos[] = { "any", "tcp", "udp", "icmp" };
 static const char *const netrule_groups[] = {
-	"any", "public", "private", "loopback", "link-local", "metadata", "host",
+	"any", "public", "private", "loopback", "link-local", "metadata", "host", "group",
 };
 
 struct netrule_text {
@@ -155,10 +155,11 @@ static int netrule_parse_name(struct netrule *r, const char *p, size_t len, stru
 			       "written as xn--...)",
 			       r->name);
 	if (r->target == NETRULE_NAME && !rooted && !strchr(r->name, '.'))
-		return err_set(e, EINVAL,
-			       "'%.60s' is no group (any, public, private, loopback, link-local, "
-			       "metadata, host); a name of one label is written with a dot: %.60s.",
-			       r->name, r->name);
+		return err_set(
+			e, EINVAL,
+			"'%.60s' is no group (any, public, private, loopback, link-local, "
+			"metadata, host, group); a name of one label is written with a dot: %.60s.",
+			r->name, r->name);
 	return 0;
 }
 
@@ -230,12 +231,14 @@ static int netrule_parse_host(struct netrule *r, const struct netrule_text *t, s
 		return netrule_check_net(r, e);
 	if (rc != -ENOENT)
 		return rc;
-	if (r->dir == NETRULE_IN)
-		return err_set(e, EINVAL,
-			       "'%.*s': a rule for what comes in takes addresses and groups, "
-			       "since nothing vouches for a name",
-			       netrule_cut(t->len), t->p);
-	return netrule_parse_name(r, t->p, t->len, e);
+	rc = netrule_parse_name(r, t->p, t->len, e);
+	if (!rc && r->dir == NETRULE_IN && (r->target != NETRULE_NAME || strchr(r->name, '.')))
+		return err_set(
+			e, EINVAL,
+			"'%.*s': a rule for what comes in takes addresses, groups and members "
+			"of the sandbox's group (db.), since nothing vouches for a name",
+			netrule_cut(t->len), t->p);
+	return rc;
 }
 
 /* TARGET[:PORTS]; a colon may also be part of an address. */

@@ -7,11 +7,13 @@
  *
  *   rule   = ("allow" | "deny") ["in" | "out"] ["tcp" | "udp" | "icmp" | "any"] target [":" ports]
  *   target = address | address "/" bits | name | "*." name | group
- *   group  = "any" | "public" | "private" | "loopback" | "link-local" | "metadata" | "host"
+ *   group  = "any" | "public" | "private" | "loopback" | "link-local" | "metadata" | "host" |
+ *            "group"
  *   ports  = range {"," range}, range = number ["-" number]
  *
  * An IPv6 target with ports stands in brackets: [2001:db8::/32]:443.  A name of one label
- * ends in a dot ("db."), so that a group that was misspelt is an error and not a name.
+ * ends in a dot ("db."), so that a group that was misspelt is an error and not a name; it is
+ * the only kind of name that a rule for what comes in takes: a member of the sandbox's group.
  *
  * A policy is rules and defaults, one a line.  Lines are separated by newlines or ";".
  *
@@ -49,6 +51,7 @@ enum netrule_group {
 	NETRULE_GROUP_LINK_LOCAL,
 	NETRULE_GROUP_METADATA,
 	NETRULE_GROUP_HOST, /* its loopback and all of its own addresses */
+	NETRULE_GROUP_MEMBERS, /* "group": the other members of the sandbox's group */
 };
 
 struct netrule_range {
@@ -114,12 +117,10 @@ int netpolicy_format(const struct netpolicy *p, struct buf *out);
 
 /*
  * What the supervisor says to a running msb-net, a message each: "policy 1", a newline, and
- * all of the policy that holds from now on.  The answer is "ok" or "error" and why.
+ * all of the policy that holds from now on; see codec/netcontrol.h for the answer.
  */
 #define NETPOLICY_MESSAGE "policy 1\n"
 #define NETPOLICY_MESSAGE_MAX (sizeof(NETPOLICY_MESSAGE) - 1 + NETPOLICY_TEXT_MAX)
-#define NETPOLICY_OK "ok\n"
-#define NETPOLICY_ANSWER_MAX 1536u
 
 int netpolicy_parse_message(const char *msg, size_t len, struct netpolicy *out, struct err *e);
 
@@ -131,6 +132,9 @@ bool netpolicy_opens_metadata(const struct netpolicy *p);
 
 /* Does a rule of this direction open anything? */
 bool netpolicy_opens(const struct netpolicy *p, enum netrule_dir dir);
+
+/* The same for what goes out, leaving aside rules that speak of the sandbox's group alone. */
+bool netpolicy_opens_outside(const struct netpolicy *p);
 
 /* Is there a rule with a name in it? */
 bool netpolicy_has_names(const struct netpolicy *p);

@@ -13,17 +13,23 @@
 struct config_string {
 	const char *key;
 	size_t offset;
+	bool optional; /* older configurations have none: as if it were empty */
 };
 
 #define S(m) \
 	{ \
-#m, offsetof(struct sandbox_config, m) \
+#m, offsetof(struct sandbox_config, m), false \
+	}
+#define OPTIONAL(m) \
+	{ \
+#m, offsetof(struct sandbox_config, m), true \
 	}
 static const struct config_string config_strings[] = {
-	S(name),   S(image), S(image_path), S(kernel),  S(initramfs),
-	S(engine), S(scope), S(jail),       S(network),
+	S(name),  S(image), S(image_path), S(kernel),       S(initramfs),        S(engine),
+	S(scope), S(jail),  S(network),    OPTIONAL(group), OPTIONAL(group_dir), OPTIONAL(net_log),
 };
 #undef S
+#undef OPTIONAL
 
 static char **config_string_at(struct sandbox_config *c, const struct config_string *s)
 {
@@ -228,11 +234,13 @@ static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
 
 	for (size_t i = 0; i < ARRAY_SIZE(config_strings); i++) {
 		json_t *v = json_object_get(j, config_strings[i].key);
+		const bool absent = !v && config_strings[i].optional;
 
-		if (!json_is_string(v))
+		if (!absent && !json_is_string(v))
 			return err_set(e, EINVAL, SANDBOX_CONFIG_FILE ": '%s' must be a string",
 				       config_strings[i].key);
-		*config_string_at(c, &config_strings[i]) = strdup(json_string_value(v));
+		*config_string_at(c, &config_strings[i]) =
+			strdup(absent ? "" : json_string_value(v));
 		if (!*config_string_at(c, &config_strings[i]))
 			return err_errno(e, ENOMEM, SANDBOX_CONFIG_FILE);
 	}

@@ -22,7 +22,10 @@ struct sandbox_config {
 	char *image_path; /* ext4 root image */
 	char *kernel, *initramfs;
 	char *engine; /* auto, tcg, kvm */
-	char *scope; /* none, public, any */
+	char *scope; /* none, group, public, any */
+	char *group; /* of scope group: its name; else empty or NULL */
+	char *group_dir; /* absolute: where its members find each other */
+	char *net_log; /* absolute, or "-" for standard error: what was denied goes there, too */
 	char *network; /* rules, as in codec/netrule.h; empty or NULL = the scope alone */
 	char *jail; /* full, reduced */
 	unsigned cpus;

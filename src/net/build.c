@@ -7,8 +7,7 @@
 #include "net/packet.h"
 #include "net/wire.h"
 
-/* The gateway's MAC as the stack answers it to ARP. */
-static const uint8_t net_gateway_mac[6] = { 0x52, 0x55, 0x0a, 0x00, 0x02, 0x02 };
+const uint8_t net_gateway_mac[6] = { 0x52, 0x55, 0x0a, 0x00, 0x02, 0x02 };
 
 uint32_t net_sum_add(const uint8_t *p, size_t n, uint32_t sum)
 {
@@ -22,6 +21,13 @@ uint16_t net_sum_fold(uint32_t sum)
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	return (uint16_t)~sum;
+}
+
+uint16_t net_sum_replace(uint16_t sum, uint32_t from, uint32_t to)
+{
+	const uint32_t out = (~from >> 16 & 0xffff) + (~from & 0xffff);
+
+	return net_sum_fold((uint16_t)~sum + out + (to >> 16) + (to & 0xffff));
 }
 
 static uint8_t *net_build_ipv4(uint8_t *ip, const struct net_ends *e, uint8_t proto, size_t payload)

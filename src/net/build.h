@@ -6,6 +6,9 @@
 
 #include "codec/netaddr.h"
 
+/* The gateway's MAC as the stack answers it to ARP. */
+extern const uint8_t net_gateway_mac[6];
+
 /* The most bytes before the payload. */
 #define NET_BUILD_UDP (14u + 40u + 8u)
 #define NET_BUILD_TCP (14u + 40u + 20u + 4u)
@@ -13,6 +16,9 @@
 /* The Internet checksum: adds @n bytes to @sum; folds it. */
 uint32_t net_sum_add(const uint8_t *p, size_t n, uint32_t sum);
 uint16_t net_sum_fold(uint32_t sum);
+
+/* A checksum's new value when @from among what it covers becomes @to: RFC 1624. */
+uint16_t net_sum_replace(uint16_t sum, uint32_t from, uint32_t to);
 
 /* Between whom, both of the same family. */
 struct net_ends {

@@ -265,12 +265,40 @@ static void dnsproxy_ask(struct dnsproxy *p, const struct dnsproxy_origin *from,
 	dnsproxy_try(p, a);
 }
 
+/* Is it a name of the group's? Return: its address, 0 = it is not. */
+static uint32_t dnsproxy_member(const struct dnsproxy *p, const char *name)
+{
+	const struct net_members *m = p->policy->members;
+
+	if (!m || !*name)
+		return 0;
+	if (!strcmp(m->names[0], name))
+		return NET_GUEST_IP;
+	for (unsigned i = 1; i <= NETGROUP_MEMBERS_MAX; i++)
+		if (!strcmp(m->names[i], name))
+			return NET_GROUP_IP + i;
+	return 0;
+}
+
+static void dnsproxy_reply_member(struct dnsproxy *p, const struct dnsproxy_origin *to,
+				  const struct dns_query *q, uint32_t addr)
+{
+	uint8_t msg[DNS_QUERY_MAX];
+
+	/* Members come and go: nobody is to remember where one was. */
+	if (q->type == DNS_A)
+		dnsproxy_reply(p, to, q, msg, dns_address_build(q, addr, 0, msg));
+	else
+		dnsproxy_reply_error(p, to, q, DNS_NOERROR, false);
+}
+
 /* A message of the guest. */
 static void dnsproxy_question(struct dnsproxy *p, const struct dnsproxy_origin *from,
 			      const uint8_t *msg, size_t len)
 {
 	enum net_reason why;
 	struct dns_query q;
+	uint32_t member;
 	unsigned rule;
 	int rc = dns_query_parse(msg, len, &q);
 
@@ -283,7 +311,14 @@ static void dnsproxy_question(struct dnsproxy *p, const struct dnsproxy_origin *
 		dnsproxy_reply_error(p, from, &q, rc == -EINVAL ? DNS_FORMERR : DNS_NOTIMP, false);
 		return;
 	}
+	member = dnsproxy_member(p, q.name);
+	if (member) {
+		dnsproxy_reply_member(p, from, &q, member);
+		return;
+	}
 	why = net_policy_name(p->policy, q.name, &rule);
+	if (why == NET_REASON_NONE && p->closed)
+		why = NET_REASON_SCOPE;
 	if (why != NET_REASON_NONE) {
 		netlog_name(p->log, q.name, q.type, why, rule);
 		dnsproxy_reply_error(p, from, &q, DNS_NXDOMAIN, true);
@@ -493,7 +528,8 @@ int dnsproxy_init(struct dnsproxy *p, struct err *e)
 		.ctx = p,
 	};
 	dnstcp_init(&p->tcp, &p->tcp_ops, p->guest_mac, DNSPROXY_FRAME(p));
-	dnsproxy_look(p);
+	if (!p->closed)
+		dnsproxy_look(p);
 	if (!p->servers.n)
 		resolvconf_parse("", 0, &p->servers);
 	return 0;

@@ -48,6 +48,7 @@ struct dnsproxy {
 	void *ctx;
 	uint8_t guest_mac[6];
 	bool ipv6; /* the guest has it */
+	bool closed; /* nobody is asked: there is no way to */
 
 	uint64_t now_ms; /* kept up to date by dnsproxy_clock() */
 	struct resolvconf servers;

@@ -35,7 +35,7 @@ static uint32_t flows_hash(const struct flows *t, const struct flow_ends *e)
 		memcpy(&word, e->remote->b + i, 4);
 		h = (h ^ word ^ h >> 15) * 0x85ebca6bu;
 	}
-	return (h ^ h >> 16) & (FLOWS_BUCKETS - 1);
+	return (h ^ h >> 16) & (t->n_buckets - 1);
 }
 
 static bool flows_is(const struct flow *w, const struct flow_ends *e)
@@ -79,17 +79,22 @@ static void flows_link_use(struct flows *t, struct flow *w)
 	w->used_ms = t->now_ms;
 }
 
-void flows_init(struct flows *t, uint32_t key)
+void flows_init(struct flows *t, uint32_t key, struct flow *flows, unsigned max, int32_t *buckets,
+		unsigned n_buckets)
 {
-	t->now_ms = 0;
-	t->key = key;
-	t->n = 0;
-	t->oldest = t->newest = -1;
-	for (unsigned i = 0; i < FLOWS_BUCKETS; i++)
+	*t = (struct flows){
+		.key = key,
+		.max = max,
+		.n_buckets = n_buckets,
+		.oldest = -1,
+		.newest = -1,
+		.buckets = buckets,
+		.flows = flows,
+	};
+	for (unsigned i = 0; i < n_buckets; i++)
 		t->buckets[i] = -1;
-	for (unsigned i = 0; i < FLOWS_MAX; i++)
-		t->flows[i].next = i + 1 < FLOWS_MAX ? (int32_t)i + 1 : -1;
-	t->free = 0;
+	for (unsigned i = 0; i < max; i++)
+		t->flows[i].next = i + 1 < max ? (int32_t)i + 1 : -1;
 }
 
 void flows_remove(struct flows *t, struct flow *w)
@@ -150,9 +155,9 @@ struct flow *flows_find(struct flows *t, const struct net_flow *f, bool from_gue
 	return w;
 }
 
-void flows_add(struct flows *t, const struct net_flow *f)
+void flows_add(struct flows *t, const struct net_flow *f, bool from_guest)
 {
-	const struct flow_ends e = flows_ends(f, true);
+	const struct flow_ends e = flows_ends(f, from_guest);
 	struct flow *w = flows_lookup(t, &e);
 	int32_t *bucket;
 
@@ -164,7 +169,7 @@ void flows_add(struct flows *t, const struct net_flow *f)
 	t->free = w->next;
 	bucket = &t->buckets[flows_hash(t, &e)];
 	*w = (struct flow){
-		.remote = f->dst,
+		.remote = *e.remote,
 		.port = e.port,
 		.remote_port = e.remote_port,
 		.proto = f->proto,
@@ -172,7 +177,7 @@ void flows_add(struct flows *t, const struct net_flow *f)
 	};
 	*bucket = (int32_t)(w - t->flows);
 	flows_link_use(t, w);
-	flows_follow(w, f, true);
+	flows_follow(w, f, from_guest);
 	t->n++;
 }
 

@@ -29,13 +29,15 @@ struct flow {
 struct flows {
 	uint64_t now_ms; /* kept up to date by the owner */
 	uint32_t key; /* random: the guest cannot choose what shares a bucket */
-	unsigned n;
-	int32_t buckets[FLOWS_BUCKETS];
+	unsigned n, max, n_buckets;
 	int32_t free, oldest, newest;
-	struct flow flows[FLOWS_MAX];
+	int32_t *buckets; /* not owned, as are the flows */
+	struct flow *flows;
 };
 
-void flows_init(struct flows *t, uint32_t key);
+/* @flows, @buckets: room of the owner's. @n_buckets: a power of two. */
+void flows_init(struct flows *t, uint32_t key, struct flow *flows, unsigned max, int32_t *buckets,
+		unsigned n_buckets);
 
 /*
  * The flow of a frame that the guest sends (@from_guest) or gets; NULL = none that is alive.
@@ -43,8 +45,11 @@ void flows_init(struct flows *t, uint32_t key);
  */
 struct flow *flows_find(struct flows *t, const struct net_flow *f, bool from_guest);
 
-/* The flow that a frame of the guest begins; an old one with the same ends is forgotten. */
-void flows_add(struct flows *t, const struct net_flow *f);
+/*
+ * The flow that a frame begins, of the guest (@from_guest) or for it; an old one with the same
+ * ends is forgotten.
+ */
+void flows_add(struct flows *t, const struct net_flow *f, bool from_guest);
 
 void flows_remove(struct flows *t, struct flow *w);
 

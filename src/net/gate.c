@@ -17,7 +17,7 @@ void gate_init(struct gate *g, uint32_t key)
 {
 	g->policy.pins = &g->pins;
 	netlog_init(&g->log, &g->policy);
-	flows_init(&g->flows, key);
+	flows_init(&g->flows, key, g->flow_room, FLOWS_MAX, g->flow_buckets, FLOWS_BUCKETS);
 	gate_set_limits(g);
 }
 
@@ -85,12 +85,6 @@ static enum net_verdict gate_connect(struct gate *g, const struct net_flow *f, e
 	return NET_PASS;
 }
 
-/* A segment that says who opens a connection; everything else belongs to one. */
-static bool gate_is_syn(const struct net_flow *f)
-{
-	return (f->tcp_flags & (WIRE_TCP_SYN | WIRE_TCP_ACK)) == WIRE_TCP_SYN;
-}
-
 enum net_verdict gate_judge(struct gate *g, const uint8_t *frame, size_t len, struct net_flow *f,
 			    enum net_reason *why)
 {
@@ -99,8 +93,10 @@ enum net_verdict gate_judge(struct gate *g, const uint8_t *frame, size_t len, st
 	gate_count(g, NETLIMIT_OUT_BYTES, NETLIMIT_OUT_PACKETS, len);
 	if (v != NET_PASS || !net_policy_has_destination(f))
 		return v;
+	if (g->answers && g->answers(g->ctx, f))
+		return NET_PASS;
 	/* A new connection from the same port is a new question. */
-	if (!(f->proto == IPPROTO_TCP && gate_is_syn(f)) && flows_find(&g->flows, f, true))
+	if (!gate_is_syn(f) && flows_find(&g->flows, f, true))
 		return NET_PASS;
 	*why = net_policy_destination(&g->policy, f);
 	if (*why != NET_REASON_NONE)
@@ -108,12 +104,12 @@ enum net_verdict gate_judge(struct gate *g, const uint8_t *frame, size_t len, st
 	/* Segments of no known connection are the stack's to refuse; DNS is not its own. */
 	if (net_policy_is_dns(f))
 		return NET_PASS;
-	if (f->proto == IPPROTO_TCP && !gate_is_syn(f))
+	if (f->proto == IPPROTO_TCP && !gate_is_syn(f) && !net_policy_in_group(&g->policy, &f->dst))
 		return NET_PASS;
-	if (f->proto == IPPROTO_TCP)
+	if (gate_is_syn(f))
 		v = gate_connect(g, f, why);
 	if (v == NET_PASS)
-		flows_add(&g->flows, f);
+		flows_add(&g->flows, f, true);
 	return v;
 }
 
@@ -148,6 +144,16 @@ static bool gate_is_datagram(const struct net_flow *f)
 	}
 }
 
+void gate_count_in(struct gate *g, size_t len)
+{
+	gate_count(g, NETLIMIT_IN_BYTES, NETLIMIT_IN_PACKETS, len);
+}
+
+bool gate_knows(struct gate *g, const struct net_flow *f)
+{
+	return flows_find(&g->flows, f, false) != NULL;
+}
+
 bool gate_admit(struct gate *g, const uint8_t *frame, size_t len)
 {
 	struct net_flow f;
@@ -165,36 +171,50 @@ bool gate_admit(struct gate *g, const uint8_t *frame, size_t len)
 
 /* ---- other rules ------------------------------------------------------------ */
 
-/* Both ends learn that the connection is over: the guest, and through the stack the other. */
-static void gate_reset(struct gate *g, const struct flow *w)
+/* The segment that ends @w for the guest, or as the guest's for the other end. */
+static size_t gate_build_reset(const struct gate *g, const struct flow *w, bool from_guest,
+			       uint8_t frame[NET_BUILD_TCP])
 {
 	const bool v4 = netaddr_is_v4(&w->remote);
 	const struct netaddr guest = v4 ? netaddr_v4(NET_GUEST_IP) : net_guest_ip6;
-	struct net_ends e = { .guest_mac = g->policy.guest_mac, .src = w->remote, .dst = guest };
-	struct net_segment s = {
-		.sport = w->remote_port,
-		.dport = w->port,
-		.seq = w->ack,
-		.ack = w->seq,
+	const struct net_ends e = {
+		.guest_mac = g->policy.guest_mac,
+		.from_guest = from_guest,
+		.src = from_guest ? guest : w->remote,
+		.dst = from_guest ? w->remote : guest,
+	};
+	const struct net_segment s = {
+		.sport = from_guest ? w->port : w->remote_port,
+		.dport = from_guest ? w->remote_port : w->port,
+		.seq = from_guest ? w->seq : w->ack,
+		.ack = from_guest ? w->ack : w->seq,
 		.flags = WIRE_TCP_RST | WIRE_TCP_ACK,
 	};
+
+	return net_build_tcp(frame, &e, &s);
+}
+
+void gate_reset(struct gate *g, const struct flow *w)
+{
 	uint8_t frame[NET_BUILD_TCP];
 
-	g->to_guest(g->ctx, frame, net_build_tcp(frame, &e, &s));
-	e = (struct net_ends){
-		.guest_mac = g->policy.guest_mac,
-		.from_guest = true,
-		.src = guest,
-		.dst = w->remote,
-	};
-	s = (struct net_segment){
-		.sport = w->port,
-		.dport = w->remote_port,
-		.seq = w->seq,
-		.ack = w->ack,
-		.flags = WIRE_TCP_RST | WIRE_TCP_ACK,
-	};
-	g->to_stack(g->ctx, frame, net_build_tcp(frame, &e, &s));
+	g->to_guest(g->ctx, frame, gate_build_reset(g, w, false, frame));
+	g->to_stack(g->ctx, frame, gate_build_reset(g, w, true, frame));
+}
+
+void gate_forget(struct gate *g, struct flows *t, const struct netaddr *remote)
+{
+	uint8_t frame[NET_BUILD_TCP];
+	struct flow *w;
+	int32_t at = -1;
+
+	while ((w = flows_next(t, &at))) {
+		if (!netaddr_equal(&w->remote, remote))
+			continue;
+		if (w->proto == IPPROTO_TCP && !w->closing)
+			g->to_guest(g->ctx, frame, gate_build_reset(g, w, false, frame));
+		flows_remove(t, w);
+	}
 }
 
 void gate_recheck(struct gate *g)

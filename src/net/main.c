@@ -22,9 +22,9 @@
 #include "sys/signals.h"
 
 #define MAIN_USAGE \
-	"usage: msb-net --frames-fd N [--scope public|any|none] [--name SANDBOX]\n" \
+	"usage: msb-net --frames-fd N [--scope public|any|group|none] [--name SANDBOX]\n" \
 	"               [--guest-mac XX:XX:XX:XX:XX:XX] [--log-level error|warn|info|debug]\n" \
-	"               [--policy TEXT] [--control-fd N] [--ipv6]\n" \
+	"               [--policy TEXT] [--control-fd N] [--ipv6] [--closed] [--group NUMBER]\n" \
 	"               [--publish N:tcp|udp:GUEST-PORT]... [--seccomp-log]\n" \
 	"Carries the frames of a VM's NIC (descriptor N); started by 'msb supervise'.\n"
 
@@ -73,6 +73,15 @@ static int main_parse_publish(const char *s, struct stack_config *cfg)
 	return 0;
 }
 
+static int main_parse_group(const char *s, unsigned *out)
+{
+	int used = 0;
+
+	if (sscanf(s, "%4u%n", out, &used) != 1 || s[used] || !*out || *out > NETGROUP_MEMBERS_MAX)
+		return -EINVAL;
+	return 0;
+}
+
 static int main_parse_mac(const char *s, uint8_t out[6])
 {
 	unsigned b[6];
@@ -96,7 +105,8 @@ static int main_parse_option(int opt, const char *arg, struct main_options *o, s
 		return 0;
 	case 's':
 		if (net_scope_parse(arg, &o->stack.scope) < 0)
-			return err_set(e, EINVAL, "--scope %s: not one of public, any, none", arg);
+			return err_set(e, EINVAL, "--scope %s: not one of public, any, group, none",
+				       arg);
 		return 0;
 	case 'c':
 		if (main_parse_fd(arg, &o->stack.control_fd) < 0)
@@ -104,6 +114,14 @@ static int main_parse_option(int opt, const char *arg, struct main_options *o, s
 		return 0;
 	case '6':
 		o->stack.ipv6 = true;
+		return 0;
+	case 'C':
+		o->stack.closed = true;
+		return 0;
+	case 'g':
+		if (main_parse_group(arg, &o->stack.group) < 0)
+			return err_set(e, EINVAL, "--group %s is no number from 1 to %u", arg,
+				       NETGROUP_MEMBERS_MAX);
 		return 0;
 	case 'P':
 		if (netpolicy_parse(arg, strlen(arg), &o->stack.rules, e) < 0)
@@ -145,6 +163,8 @@ static int main_parse(int argc, char **argv, struct main_options *o, struct err 
 		{ "scope", required_argument, NULL, 's' },
 		{ "control-fd", required_argument, NULL, 'c' },
 		{ "ipv6", no_argument, NULL, '6' },
+		{ "closed", no_argument, NULL, 'C' },
+		{ "group", required_argument, NULL, 'g' },
 		{ "policy", required_argument, NULL, 'P' },
 		{ "name", required_argument, NULL, 'n' },
 		{ "guest-mac", required_argument, NULL, 'm' },
@@ -165,6 +185,8 @@ static int main_parse(int argc, char **argv, struct main_options *o, struct err 
 		return err_set(e, EINVAL, "unexpected argument '%s'", argv[optind]);
 	if (o->stack.frames_fd < 0)
 		return err_set(e, EINVAL, "--frames-fd is missing");
+	if ((o->stack.scope == NET_SCOPE_GROUP) != !!o->stack.group)
+		return err_set(e, EINVAL, "--scope group and --group go together");
 	return 0;
 }
 
@@ -220,11 +242,12 @@ static int main_serve(struct main_options *o, struct err *e)
 		return err_errno(e, errno, "random number");
 	stop = signals_stop_flag(&mask);
 	main_keep_memory();
+	o->stack.name = o->name;
 	rc = stack_create(&stack, &o->stack, e);
 	if (rc < 0)
 		return rc;
 	/* Nothing from the guest has been read yet. */
-	rc = jail_seccomp(net_syscalls, o->seccomp_log, e);
+	rc = jail_seccomp(o->stack.closed ? net_syscalls_closed : net_syscalls, o->seccomp_log, e);
 	if (rc == 0)
 		rc = stack_run(stack, stop, &mask, e);
 	if (rc == 0)

@@ -99,16 +99,27 @@ void netlog_rebinding(struct netlog *l, const char *name, const struct netaddr *
 			 netaddr_format(addr, text), *name ? name : ".", held);
 }
 
+void netlog_counters(const struct netlog *l, uint64_t lost, struct netcounters *out)
+{
+	_Static_assert(NET_REASONS + 2 <= NETCOUNTERS_MAX, "a place for each counter");
+
+	*out = (struct netcounters){ .n = 0 };
+	netcounters_add(out, "passed", l->passed);
+	netcounters_add(out, "lost", lost);
+	for (int r = NET_REASON_NONE + 1; r < NET_REASONS; r++)
+		if (l->reasons[r])
+			netcounters_add(out, net_reason_name((enum net_reason)r), l->reasons[r]);
+}
+
 void netlog_summary(const struct netlog *l, uint64_t lost)
 {
-	char text[768] = "";
+	char text[NETCOUNTERS_MAX * (NETCOUNTER_NAME_MAX + 24)] = "";
+	struct netcounters c;
 	size_t n = 0;
 
-	for (int r = NET_REASON_NONE + 1; r < NET_REASONS && n < sizeof(text); r++)
-		if (l->reasons[r])
-			n += (size_t)snprintf(text + n, sizeof(text) - n, " %s=%llu",
-					      net_reason_name((enum net_reason)r),
-					      (unsigned long long)l->reasons[r]);
-	log_info("event=summary passed=%llu lost=%llu%s", (unsigned long long)l->passed,
-		 (unsigned long long)lost, text);
+	netlog_counters(l, lost, &c);
+	for (unsigned i = 0; i < c.n; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " %s=%llu", c.v[i].name,
+				      (unsigned long long)c.v[i].value);
+	log_info("event=summary%s", text);
 }

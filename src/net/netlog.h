@@ -5,6 +5,7 @@
 /* What a sandbox was denied: a line each, within a budget, and counted without one. */
 
 #include "base/log.h"
+#include "codec/netcontrol.h"
 #include "net/policy.h"
 
 #define NETLOG_LINES 20u /* a second */
@@ -33,6 +34,9 @@ void netlog_name(struct netlog *l, const char *name, unsigned type, enum net_rea
 
 /* A name whose answer led to @addr, which it may not. */
 void netlog_rebinding(struct netlog *l, const char *name, const struct netaddr *addr);
+
+/* All counters, those of reasons that are not zero; @lost as below. */
+void netlog_counters(const struct netlog *l, uint64_t lost, struct netcounters *out);
 
 /* One line with all counters; @lost: frames for a VM that did not read. */
 void netlog_summary(const struct netlog *l, uint64_t lost);

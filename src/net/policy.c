@@ -13,6 +13,7 @@ const struct netaddr net_gateway_ip6 = NETADDR_GUEST6_GATEWAY;
 
 static const char *const net_scope_names[] = {
 	[NET_SCOPE_NONE] = "none",
+	[NET_SCOPE_GROUP] = "group",
 	[NET_SCOPE_PUBLIC] = "public",
 	[NET_SCOPE_ANY] = "any",
 };
@@ -59,6 +60,7 @@ const char *net_reason_name(enum net_reason r)
 		[NET_REASON_CONNECTIONS] = "connections",
 		[NET_REASON_RATE] = "rate",
 		[NET_REASON_REBINDING] = "rebinding",
+		[NET_REASON_ABSENT] = "absent",
 		[NET_REASON_UNASKED] = "unasked",
 		[NET_REASON_CUT] = "cut",
 	};
@@ -75,6 +77,8 @@ struct net_place {
 	bool nat64; /* v4 is where a translator would lead it */
 	bool alias; /* NET_HOST_IP: the host's loopback */
 	bool host; /* an address of the host's own, or not to be told from one */
+	bool group; /* of the group's network */
+	const char *member; /* who has it; NULL = nobody */
 };
 
 static bool net_is_host(const struct net_policy *p, const struct netaddr *addr)
@@ -91,6 +95,14 @@ static struct net_place net_place(const struct net_policy *p, const struct netad
 
 	d.nat64 = netaddr_nat64(addr, &d.v4);
 	d.alias = netaddr_is_v4(addr) && netaddr_low32(addr) == NET_HOST_IP;
+	d.group = net_policy_in_group(p, addr);
+	if (d.group) {
+		const uint32_t number = netaddr_low32(addr) - NET_GROUP_IP;
+
+		if (number && number <= NETGROUP_MEMBERS_MAX && p->members->names[number][0])
+			d.member = p->members->names[number];
+		return d;
+	}
 	d.host = net_is_host(p, addr) || (d.nat64 && net_is_host(p, &d.v4));
 	return d;
 }
@@ -103,6 +115,8 @@ static bool net_is_guarded(const struct net_place *d)
 
 static bool net_group_matches(const struct netrule *r, const struct net_place *d)
 {
+	if (d->group)
+		return r->group == NETRULE_GROUP_ANY || r->group == NETRULE_GROUP_MEMBERS;
 	switch (r->group) {
 	case NETRULE_GROUP_ANY:
 		return !r->allow || d->kind != NETADDR_METADATA;
@@ -118,6 +132,8 @@ static bool net_group_matches(const struct netrule *r, const struct net_place *d
 		return d->kind == NETADDR_METADATA;
 	case NETRULE_GROUP_HOST:
 		return d->alias || d->host;
+	case NETRULE_GROUP_MEMBERS:
+		break;
 	}
 	return false;
 }
@@ -129,6 +145,8 @@ static bool net_name_matches(const struct net_policy *p, const struct netrule *r
 	const char *name;
 	size_t at = 0;
 
+	if (d->group)
+		return d->member && netrule_matches_name(r, d->member);
 	/* Whoever answers for a name may not open anything but the internet with it. */
 	if (!p->pins || (r->allow && (d->kind != NETADDR_PUBLIC || d->host)))
 		return false;
@@ -174,6 +192,10 @@ static enum netrule_proto net_rule_proto(uint8_t proto)
 static enum net_reason net_check_scope(const struct net_policy *p, const struct net_place *d)
 {
 	if (p->scope == NET_SCOPE_NONE)
+		return NET_REASON_SCOPE;
+	if (d->group)
+		return NET_REASON_NONE;
+	if (p->scope == NET_SCOPE_GROUP)
 		return NET_REASON_SCOPE;
 	if (d->kind == NETADDR_METADATA)
 		return NET_REASON_METADATA;
@@ -225,8 +247,10 @@ static enum net_reason net_check_never(const struct net_place *d)
 }
 
 /* Our own network: the few services that the gateway offers. */
-static enum net_reason net_check_own(const struct net_flow *f)
+static enum net_reason net_check_own(const struct net_policy *p, const struct net_flow *f)
 {
+	if (p->closed)
+		return net_policy_is_dns(f) ? NET_REASON_NONE : NET_REASON_SCOPE;
 	if (!netaddr_is_v4(&f->dst))
 		return f->proto == IPPROTO_ICMPV6 && netaddr_equal(&f->dst, &net_gateway_ip6)
 			       ? NET_REASON_NONE
@@ -256,17 +280,21 @@ enum net_reason net_policy_destination(const struct net_policy *p, struct net_fl
 	enum net_reason why;
 
 	f->rule = 0;
+	/* A name is answered with why not, and the log tells which it was. */
 	if (!net_policy_open(p->scope, &p->rules))
-		return NET_REASON_SCOPE;
-	why = net_is_own(&f->dst) ? net_check_own(f) : net_check_never(&d);
-	if (why != NET_REASON_NONE || (net_is_own(&f->dst) && !d.alias))
+		return net_policy_is_dns(f) ? NET_REASON_NONE : NET_REASON_SCOPE;
+	if (d.group)
+		why = d.member ? NET_REASON_NONE : NET_REASON_ABSENT;
+	else
+		why = net_is_own(&f->dst) ? net_check_own(p, f) : net_check_never(&d);
+	if (why != NET_REASON_NONE || (net_is_own(&f->dst) && !d.alias && !d.group))
 		return why;
 	/* The stack cannot carry a ping over IPv6 beyond the gateway. */
 	if (f->proto == IPPROTO_ICMPV6)
 		return NET_REASON_PROTOCOL;
 	/* Whoever is told by somebody else what a name stands for goes round the rules. */
 	if ((f->dport == NET_DNS_PORT || f->dport == NET_DOT_PORT) && proto != NETRULE_ICMP &&
-	    netpolicy_has_names(&p->rules))
+	    !d.group && netpolicy_has_names(&p->rules))
 		return NET_REASON_RESOLVER;
 	for (unsigned i = 0; i < p->rules.n_rules; i++) {
 		const struct netrule *r = &p->rules.rules[i];
@@ -293,8 +321,9 @@ enum net_reason net_policy_ingress(const struct net_policy *p, const struct neta
 
 		if (r->dir != NETRULE_IN || !netrule_matches_port(r, net_rule_proto(proto), port))
 			continue;
-		if (r->target == NETRULE_GROUP ? !net_group_matches(r, &d)
-					       : !netrule_matches_addr(r, peer))
+		if (r->target == NETRULE_GROUP  ? !net_group_matches(r, &d)
+		    : r->target == NETRULE_NAME ? !net_name_matches(p, r, &d)
+						: !netrule_matches_addr(r, peer))
 			continue;
 		*rule = i + 1;
 		return r->allow ? NET_REASON_NONE : NET_REASON_RULE;
@@ -345,8 +374,8 @@ enum net_reason net_policy_name(const struct net_policy *p, const char *name, un
 	*rule = 0;
 	if (p->rules.out == NETPOLICY_DENY)
 		return NET_REASON_DEFAULT;
-	return p->rules.out == NETPOLICY_SCOPE && p->scope == NET_SCOPE_NONE ? NET_REASON_SCOPE
-									     : NET_REASON_NONE;
+	return p->rules.out == NETPOLICY_SCOPE && p->scope <= NET_SCOPE_GROUP ? NET_REASON_SCOPE
+									      : NET_REASON_NONE;
 }
 
 bool net_policy_answer(const struct net_policy *p, const struct netaddr *addr)
@@ -423,7 +452,8 @@ static bool net_is_cast(const struct net_flow *f)
 	       (f->version == 4 && netaddr_low32(&f->dst) == (NET_PREFIX_IP | 0xff));
 }
 
-static enum net_verdict net_check_ip(const struct net_flow *f, enum net_reason *why)
+static enum net_verdict net_check_ip(const struct net_policy *p, const struct net_flow *f,
+				     enum net_reason *why)
 {
 	const uint8_t icmp = f->version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 
@@ -452,6 +482,10 @@ static enum net_verdict net_check_ip(const struct net_flow *f, enum net_reason *
 		return net_drop(why, NET_REASON_MALFORMED);
 	if (!f->transport)
 		return net_deny(why, NET_REASON_PROTOCOL);
+	/* Members of the group ping, too, and are answered. */
+	if (f->proto == icmp && f->version == 4 && f->icmp_type == WIRE_ICMP_ECHO_REPLY &&
+	    net_policy_in_group(p, &f->dst))
+		return NET_PASS;
 	if (f->proto == icmp &&
 	    (f->icmp_type != (f->version == 4 ? WIRE_ICMP_ECHO : WIRE_ICMP6_ECHO)))
 		return net_drop(why, NET_REASON_ICMP);
@@ -473,7 +507,7 @@ enum net_verdict net_policy_headers(const struct net_policy *p, const uint8_t *f
 		return net_check_arp(p, frame + NET_ETH_HEADER, flow, why);
 	case NET_PACKET_IP:
 		if (flow->version == 4 || p->ipv6)
-			return net_check_ip(flow, why);
+			return net_check_ip(p, flow, why);
 		return net_drop(why, NET_REASON_ETHERTYPE);
 	case NET_PACKET_OTHER:
 		return net_drop(why, NET_REASON_ETHERTYPE);

@@ -11,6 +11,7 @@
 
 #include <netinet/in.h>
 
+#include "codec/netcontrol.h"
 #include "codec/netrule.h"
 #include "net/packet.h"
 #include "net/pins.h"
@@ -22,6 +23,13 @@
 #define NET_PREFIX_IP 0x0a000200u
 #define NET_PREFIX_MASK 0xffffff00u
 
+/*
+ * The network of the sandbox's group, a part of it: member N is 10.0.2.128 + N, and the
+ * guest's own place there is another name for NET_GUEST_IP (group.c).
+ */
+#define NET_GROUP_IP 0x0a000280u /* 10.0.2.128/25 */
+#define NET_GROUP_MASK 0xffffff80u
+
 /* And NETADDR_GUEST6_PREFIX/64, where the host has a way to the IPv6 internet. */
 extern const struct netaddr net_guest_ip6, net_gateway_ip6;
 
@@ -32,11 +40,12 @@ extern const struct netaddr net_guest_ip6, net_gateway_ip6;
 
 enum net_scope {
 	NET_SCOPE_NONE, /* nothing */
+	NET_SCOPE_GROUP, /* the other members of its group */
 	NET_SCOPE_PUBLIC, /* the internet: globally routable addresses, DNS at the gateway */
 	NET_SCOPE_ANY, /* everything unicast, the host too, but no metadata service */
 };
 
-/* "none", "public", "any". Return: 0, or -EINVAL. */
+/* "none", "group", "public", "any". Return: 0, or -EINVAL. */
 int net_scope_parse(const char *s, enum net_scope *out);
 const char *net_scope_name(enum net_scope scope);
 
@@ -56,7 +65,7 @@ enum net_reason {
 	NET_REASON_ICMP, /* ICMP other than an echo request */
 	NET_REASON_RATE, /* more connections in a second than the limit: it asks again */
 	/* denied */
-	NET_REASON_SCOPE, /* scope none */
+	NET_REASON_SCOPE, /* scope none, or not of the group */
 	NET_REASON_PROTOCOL, /* neither TCP, UDP nor ICMP */
 	NET_REASON_OPTIONS, /* IP options and extension headers, such as source routes */
 	NET_REASON_FRAGMENT,
@@ -72,6 +81,7 @@ enum net_reason {
 	NET_REASON_RESOLVER, /* another DNS server, while rules have names in them */
 	NET_REASON_CONNECTIONS, /* more at once than the limit */
 	NET_REASON_REBINDING, /* a name that leads where names may not lead */
+	NET_REASON_ABSENT, /* an address of the group that no member has now */
 	/* for the guest */
 	NET_REASON_UNASKED, /* a datagram from where it sent none */
 	NET_REASON_CUT, /* what was allowed when it began, under other rules */
@@ -80,8 +90,16 @@ enum net_reason {
 
 const char *net_reason_name(enum net_reason r);
 
+/* Who else is in the group, by number; "" = nobody. */
+struct net_members {
+	char names[NETGROUP_MEMBERS_MAX + 1][NETGROUP_NAME_SIZE];
+};
+
 struct net_policy {
 	enum net_scope scope;
+	/* There is no stack behind it: what is neither DNS nor the group's is shut. */
+	bool closed;
+	const struct net_members *members; /* not owned; NULL = it is in no group */
 	bool ipv6; /* the guest has it; else frames of it are dropped */
 	uint8_t guest_mac[6];
 	struct netpolicy rules;
@@ -125,8 +143,8 @@ static inline bool net_policy_is_dns(const struct net_flow *f)
 enum net_reason net_policy_destination(const struct net_policy *p, struct net_flow *flow);
 
 /**
- * net_policy_ingress() - may a client use a published port?
- * @peer:  its address, as the host sees it
+ * net_policy_ingress() - may a client use a published port, or a member any port?
+ * @peer:  its address, as the host sees it; of a member, the one in the group
  * @proto: IPPROTO_TCP or IPPROTO_UDP
  * @port:  the port in the guest
  * @rule:  which rule decided, from 1; 0 = none
@@ -153,7 +171,14 @@ enum net_reason net_policy_name(const struct net_policy *p, const char *name, un
  */
 bool net_policy_answer(const struct net_policy *p, const struct netaddr *addr);
 
-/* Has the scope or a rule anything that the guest may send? If not it needs no network. */
+/* Is it an address of the group's network, whether or not a member has it? */
+static inline bool net_policy_in_group(const struct net_policy *p, const struct netaddr *a)
+{
+	return p->members && netaddr_is_v4(a) &&
+	       (netaddr_low32(a) & NET_GROUP_MASK) == NET_GROUP_IP;
+}
+
+/* Has the scope or a rule anything that the guest may send, besides questions for names? */
 static inline bool net_policy_open(enum net_scope scope, const struct netpolicy *rules)
 {
 	return scope != NET_SCOPE_NONE || netpolicy_opens(rules, NETRULE_OUT);

@@ -9,6 +9,11 @@
  *   receives are answers to what it was allowed to send (gate_admit()), and what comes
  *   to its published ports (ports.c).
  *
+ *   A sandbox that was started with nothing open to the outside (closed) has no libslirp at
+ *   all: its guest is answered ARP, and told at once that each attempt is denied, which is
+ *   then in the log.  What goes to members of its group goes to them (group.c), with or
+ *   without libslirp.
+ *
  * Trust boundary
  *   The guest's frames are hostile.  libslirp parses them after the policy has
  *   checked every header; it is still assumed that a guest may take this process
@@ -49,10 +54,12 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/arp.h"
 #include "net/control.h"
 #include "net/dnsproxy.h"
 #include "net/frames.h"
 #include "net/gate.h"
+#include "net/group.h"
 #include "net/hostaddr.h"
 #include "net/mss.h"
 #include "net/ports.h"
@@ -69,11 +76,13 @@ struct stack {
 	struct control control;
 	struct frames frames;
 	struct hostaddr hostaddr;
-	Slirp *slirp;
+	Slirp *slirp; /* NULL = closed */
 	struct dnsproxy dns;
 	struct ports ports;
-	struct pollfd fds[STACK_FIXED + DNSPROXY_ASKS + PORTS_MAX + STACK_SOCKETS_MAX];
-	nfds_t n_fds, ports_at; /* ports_at: where those of the UDP ports start */
+	struct group group;
+	struct pollfd fds[STACK_FIXED + DNSPROXY_ASKS + NETGROUP_MEMBERS_MAX + PORTS_MAX +
+			  STACK_SOCKETS_MAX];
+	nfds_t n_fds, group_at, ports_at; /* where those of members and of the UDP ports start */
 	int failed; /* negative errno of the frame socket, found in a callback */
 	bool arp; /* the guest's MAC may be known now: libslirp sends what waits in its next round */
 	struct log_limit log_slirp;
@@ -174,11 +183,62 @@ static const SlirpCb stack_callbacks = {
 
 /* ---- frames of the guest ----------------------------------------------- */
 
-static void stack_to_slirp(void *ctx, const uint8_t *frame, size_t len)
+/* gate.to_stack: a frame in the guest's name. */
+static void stack_pass(void *ctx, const uint8_t *frame, size_t len)
+{
+	struct stack *s = ctx;
+	struct net_flow flow;
+
+	if (s->group.number && net_packet_read(frame, len, &flow) == NET_PACKET_IP &&
+	    net_policy_in_group(&s->gate.policy, &flow.dst))
+		group_send(&s->group, frame, &flow);
+	else if (s->slirp)
+		slirp_input(s->slirp, frame, (int)len);
+}
+
+static bool stack_answers(void *ctx, const struct net_flow *f)
 {
 	struct stack *s = ctx;
 
-	slirp_input(s->slirp, frame, (int)len);
+	return group_answers(&s->group, f);
+}
+
+/* ARP and its like. */
+static void stack_neighbour(struct stack *s, const uint8_t *frame, size_t len,
+			    const struct net_flow *flow)
+{
+	uint8_t reply[NET_ARP_FRAME];
+	size_t n = flow->version ? 0 : net_arp_build(&s->gate.policy, frame, reply);
+
+	if (n) {
+		stack_send(s, reply, n);
+	} else if (s->slirp) {
+		s->arp = s->arp || !flow->version;
+		slirp_input(s->slirp, frame, (int)len);
+	}
+}
+
+/* What the policy passed. */
+static void stack_forward(struct stack *s, const uint8_t *frame, size_t len,
+			  const struct net_flow *flow)
+{
+	s->gate.log.passed++;
+	if (!net_policy_has_destination(flow))
+		stack_neighbour(s, frame, len, flow);
+	else if (net_policy_is_dns(flow))
+		/* The gateway answers itself; libslirp never sees it. */
+		dnsproxy_frame(&s->dns, frame, flow);
+	else if (net_policy_in_group(&s->gate.policy, &flow->dst))
+		group_send(&s->group, frame, flow);
+	else
+		slirp_input(s->slirp, frame, (int)len);
+}
+
+/* Is there somebody whom the policy's yes leads to? Its own lock is the second one here. */
+static bool stack_reaches(const struct stack *s, const struct net_flow *f)
+{
+	return s->slirp || !net_policy_has_destination(f) || net_policy_is_dns(f) ||
+	       net_policy_in_group(&s->gate.policy, &f->dst);
 }
 
 static void stack_input(struct stack *s, const uint8_t *frame, size_t len)
@@ -187,8 +247,12 @@ static void stack_input(struct stack *s, const uint8_t *frame, size_t len)
 	enum net_reason why;
 	enum net_verdict verdict = gate_judge(&s->gate, frame, len, &flow, &why);
 
+	if (verdict == NET_PASS && !stack_reaches(s, &flow)) {
+		verdict = NET_DENY;
+		why = NET_REASON_SCOPE;
+	}
 	/* An answer of a published port: what it answers to was let in. */
-	if (verdict != NET_DROP) {
+	if (verdict != NET_DROP && s->slirp) {
 		switch (ports_take(&s->ports, frame, &flow)) {
 		case PORTS_TAKEN:
 			s->gate.log.passed++;
@@ -204,13 +268,7 @@ static void stack_input(struct stack *s, const uint8_t *frame, size_t len)
 		gate_refuse(&s->gate, frame, &flow, verdict, why);
 		return;
 	}
-	s->gate.log.passed++;
-	s->arp = s->arp || !flow.version;
-	/* The gateway answers itself; libslirp never sees it. */
-	if (net_policy_is_dns(&flow))
-		dnsproxy_frame(&s->dns, frame, &flow);
-	else
-		stack_to_slirp(s, frame, len);
+	stack_forward(s, frame, len, &flow);
 }
 
 /* What has come already, as far as its limits allow. */
@@ -303,7 +361,7 @@ static uint32_t stack_timeout(struct stack *s, uint32_t slirp_ms)
 	const uint64_t now = stack_now_ms(), due = dnsproxy_deadline(&s->dns);
 	const uint64_t out = gate_wait_out(&s->gate), in = gate_wait_in(&s->gate);
 	/* A listener alone makes libslirp ask for its timers. */
-	const bool idle = slirp_ms >= STACK_IDLE_MS || ports_only_listen(&s->ports);
+	const bool idle = slirp_ms >= STACK_IDLE_MS || !s->slirp || ports_only_listen(&s->ports);
 	uint64_t ms = idle ? UINT32_MAX : slirp_ms;
 
 	if (s->arp) {
@@ -334,10 +392,14 @@ static int stack_wait(struct stack *s, const sigset_t *mask)
 	s->fds[2] = (struct pollfd){ .fd = s->control.fd, .events = POLLIN };
 	s->n_fds = STACK_FIXED;
 	s->n_fds += dnsproxy_fill(&s->dns, s->fds + s->n_fds);
+	s->group_at = s->n_fds;
+	s->n_fds += group_fill(&s->group, s->fds + s->n_fds);
 	s->ports_at = s->n_fds;
-	s->n_fds += ports_fill(&s->ports, s->fds + s->n_fds, stack_holds_back(s));
-	slirp_pollfds_fill(s->slirp, &timeout_ms, stack_add_poll, s);
-	ports_reap(&s->ports);
+	if (s->slirp) {
+		s->n_fds += ports_fill(&s->ports, s->fds + s->n_fds, stack_holds_back(s));
+		slirp_pollfds_fill(s->slirp, &timeout_ms, stack_add_poll, s);
+		ports_reap(&s->ports);
+	}
 
 	timeout_ms = stack_timeout(s, timeout_ms);
 	ts.tv_sec = timeout_ms / 1000;
@@ -359,6 +421,8 @@ static int stack_serve_own(struct stack *s, struct err *e)
 		if (rc > 0)
 			gate_recheck(&s->gate);
 	}
+	group_serve(&s->group, s->fds + s->group_at);
+	/* It may add a member, whose socket has not been polled. */
 	if (s->fds[2].revents)
 		control_serve(&s->control);
 	return rc < 0 ? rc : 0;
@@ -379,11 +443,12 @@ static int stack_round(struct stack *s, const sigset_t *mask, struct err *e)
 			s->failed = rc;
 		rc = 0;
 	}
-	rc = ports_serve(&s->ports, s->fds + s->ports_at, &s->frames);
+	rc = s->slirp ? ports_serve(&s->ports, s->fds + s->ports_at, &s->frames) : 0;
 	if (rc < 0 && !s->failed)
 		s->failed = rc;
 	rc = 0;
-	slirp_pollfds_poll(s->slirp, 0, stack_get_revents, s);
+	if (s->slirp)
+		slirp_pollfds_poll(s->slirp, 0, stack_get_revents, s);
 	/* After libslirp's own sockets: it may close some of them on a guest's frame. */
 	if (s->fds[0].revents & (POLLIN | POLLHUP | POLLERR) || frames_waiting(&s->frames))
 		rc = stack_read_frames(s, e);
@@ -411,6 +476,11 @@ int stack_run(struct stack *s, const volatile sig_atomic_t *stop, const sigset_t
 
 /* ---- life -------------------------------------------------------------- */
 
+static bool stack_full(void *ctx)
+{
+	return stack_holds_back(ctx);
+}
+
 /* The policy says so already; two locks on this door, where no rule may open it. */
 static bool stack_locks_loopback(const struct stack_config *cfg)
 {
@@ -423,11 +493,13 @@ static void stack_set_up(struct stack *s, const struct stack_config *cfg)
 	struct net_policy *p = &s->gate.policy;
 
 	p->scope = cfg->scope;
+	p->closed = cfg->closed;
 	p->ipv6 = cfg->ipv6;
 	p->rules = cfg->rules;
 	memcpy(p->guest_mac, cfg->guest_mac, sizeof(p->guest_mac));
 	s->gate.to_guest = stack_send;
-	s->gate.to_stack = stack_to_slirp;
+	s->gate.to_stack = stack_pass;
+	s->gate.answers = stack_answers;
 	s->gate.ctx = s;
 	gate_init(&s->gate, cfg->key);
 	gate_clock(&s->gate, stack_now_ms());
@@ -435,17 +507,22 @@ static void stack_set_up(struct stack *s, const struct stack_config *cfg)
 	s->hostaddr.fd = -1;
 	s->control.fd = cfg->control_fd;
 	s->control.gate = &s->gate;
+	s->control.frames = &s->frames;
 	s->control.loopback_locked = stack_locks_loopback(cfg);
+	s->control.group = &s->group;
+	s->group.gate = &s->gate;
+	s->group.full = stack_full;
 	s->dns.policy = p;
 	s->dns.pins = &s->gate.pins;
 	s->dns.log = &s->gate.log;
 	s->dns.send = stack_send;
 	s->dns.ctx = s;
 	s->dns.ipv6 = cfg->ipv6;
+	s->dns.closed = cfg->closed;
 	memcpy(s->dns.guest_mac, cfg->guest_mac, sizeof(s->dns.guest_mac));
 }
 
-int stack_create(struct stack **out, const struct stack_config *cfg, struct err *e)
+static int stack_make_slirp(struct stack *s, const struct stack_config *cfg, struct err *e)
 {
 	SlirpConfig slirp = {
 		.version = 4,
@@ -462,33 +539,43 @@ int stack_create(struct stack **out, const struct stack_config *cfg, struct err 
 		.disable_dns = true, /* dnsproxy.c */
 		.disable_dhcp = true, /* the agent sets the address */
 	};
-	struct stack *s = calloc(1, sizeof(*s));
 	int rc;
 
-	if (!s)
-		return err_errno(e, ENOMEM, "network stack");
 	/* Our own address stands for the prefix; nobody asks the name server, disable_dns says so. */
 	memcpy(&slirp.vprefix_addr6, net_gateway_ip6.b, 16);
 	slirp.vprefix_addr6.s6_addr[15] = 0;
 	memcpy(&slirp.vhost6, net_gateway_ip6.b, 16);
 	memcpy(&slirp.vnameserver6, net_gateway_ip6.b, 16);
 	slirp.vnameserver6.s6_addr[15]++;
-	stack_set_up(s, cfg);
-	if ((rc = dnsproxy_init(&s->dns, e)) ||
-	    (rc = hostaddr_init(&s->hostaddr, &s->gate.policy, e)) ||
-	    (rc = frames_init(&s->frames, cfg->frames_fd, e)))
-		goto fail;
 	s->slirp = slirp_new(&slirp, &stack_callbacks, s);
-	if (!s->slirp) {
-		rc = err_set(e, EINVAL, "libslirp %s refused its configuration",
-			     slirp_version_string());
-		goto fail;
-	}
+	if (!s->slirp)
+		return err_set(e, EINVAL, "libslirp %s refused its configuration",
+			       slirp_version_string());
 	rc = ports_init(&s->ports, s->slirp, cfg->guest_mac, cfg->ports, cfg->n_ports, e);
-	if (rc < 0)
-		goto fail;
 	s->ports.policy = &s->gate.policy;
 	s->ports.log = &s->gate.log;
+	return rc;
+}
+
+int stack_create(struct stack **out, const struct stack_config *cfg, struct err *e)
+{
+	struct stack *s;
+	int rc;
+
+	if (cfg->closed && (cfg->scope > NET_SCOPE_GROUP || cfg->n_ports || cfg->ipv6 ||
+			    netpolicy_opens_outside(&cfg->rules)))
+		return err_set(e, EINVAL, "something is open, and the sandbox is to be closed");
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return err_errno(e, ENOMEM, "network stack");
+	stack_set_up(s, cfg);
+	if ((rc = dnsproxy_init(&s->dns, e)) ||
+	    (rc = group_init(&s->group, cfg->group, cfg->name, cfg->key, e)) ||
+	    (rc = frames_init(&s->frames, cfg->frames_fd, e)))
+		goto fail;
+	if (!cfg->closed && ((rc = hostaddr_init(&s->hostaddr, &s->gate.policy, e)) ||
+			     (rc = stack_make_slirp(s, cfg, e)) < 0))
+		goto fail;
 	*out = s;
 	return 0;
 fail:
@@ -500,9 +587,11 @@ void stack_destroy(struct stack *s)
 {
 	if (!s)
 		return;
-	if (s->slirp)
+	if (s->slirp) {
 		slirp_cleanup(s->slirp);
-	ports_fini(&s->ports);
+		ports_fini(&s->ports);
+	}
+	group_fini(&s->group);
 	dnsproxy_fini(&s->dns);
 	frames_fini(&s->frames);
 	hostaddr_fini(&s->hostaddr);
@@ -511,6 +600,7 @@ void stack_destroy(struct stack *s)
 
 void stack_log_summary(const struct stack *s)
 {
-	netlog_summary(&s->gate.log, s->frames.dropped);
-	ports_log_summary(&s->ports);
+	netlog_summary(&s->gate.log, s->frames.dropped + s->group.lost);
+	if (s->slirp)
+		ports_log_summary(&s->ports);
 }

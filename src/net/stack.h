@@ -15,6 +15,13 @@ struct stack;
 struct stack_config {
 	int frames_fd; /* connected stream socket, see net/frames.h; not owned */
 	enum net_scope scope;
+	/*
+	 * Nothing is open to the outside, now and later: no stack is made, no socket, and nothing
+	 * of the host is looked at.
+	 */
+	bool closed;
+	unsigned group; /* the sandbox's number in its group; 0 = none */
+	const char *name; /* its name there */
 	bool ipv6; /* the host has a way to the IPv6 internet */
 	struct netpolicy rules;
 	uint8_t guest_mac[6];

@@ -6,6 +6,8 @@
 
 #include "codec/sandbox_config.h"
 #include "engine/engine.h"
+#include "sandbox/membership.h"
+#include "sandbox/netctl.h"
 #include "sandbox/relay.h"
 #include "sandbox/taillog.h"
 
@@ -17,6 +19,8 @@ struct supervisor {
 	const struct engine_ops *engine;
 	struct relay relay;
 	bool relay_up;
+	struct netctl netctl;
+	struct membership group;
 	int owner_fd; /* before the relay takes it over */
 	int ports_fd; /* the first socket of cfg.ports, before msb-net has them; -1 = none */
 
@@ -26,7 +30,7 @@ struct supervisor {
 	struct taillog console, vm_log, net_log, volume_log;
 	struct loop_timer boot_timer, stop_timer, linger_timer;
 	uint64_t started_ns;
-	bool network; /* it has a network device */
+	bool closed; /* nothing is open to the outside, now and later: see net/stack.h */
 	bool ipv6; /* and the host has a way to the IPv6 internet */
 
 	enum sandbox_state state;

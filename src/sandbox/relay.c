@@ -14,6 +14,7 @@
 #define RELAY_AGENT_OUT (64u << 20) /* all clients' windows together, and then some */
 #define RELAY_CLIENT_OUT (64u << 20)
 #define RELAY_CLIENTS_MAX 128u
+#define RELAY_CALLS_MAX 64u /* to the supervisor, not answered yet */
 /* What a guest may print on its port before the agent's hello. */
 #define RELAY_DISCARD_MAX (1u << 20)
 
@@ -37,6 +38,13 @@ struct ctl_client {
 	struct list link;
 	bool owner, hello, gone;
 	unsigned refs; /* frames being handled: not freed meanwhile */
+};
+
+struct relay_call {
+	struct relay *relay;
+	struct ctl_client *client; /* NULL = gone */
+	uint32_t number;
+	struct list link;
 };
 
 static void client_drop(struct ctl_client *c, const char *why);
@@ -181,6 +189,12 @@ static void client_drop(struct ctl_client *c, const char *why)
 				channel_close(links[l]->channels[i]);
 				links[l]->channels[i]->client = NULL;
 			}
+	list_for_each (pos, tmp, &r->calls) {
+		struct relay_call *call = list_entry(pos, struct relay_call, link);
+
+		if (call->client == c)
+			call->client = NULL;
+	}
 	client_free(c);
 	if (owner)
 		r->ops->on_owner_gone(r);
@@ -226,6 +240,8 @@ static bool agent_channel_frame(struct agent_link *l, const struct frame *f)
 			return false;
 		ch->started = true;
 		break;
+	case FRAME_NET_STATE: /* the supervisor's own */
+		return false;
 	case FRAME_REPL_RESULT:
 		if (!ch->wants_results || ++ch->results > FRAME_RESULTS_MAX)
 			return false;
@@ -439,6 +455,50 @@ static void client_request(struct ctl_client *c, struct agent_link *l, const str
 	}
 }
 
+/* A request to the supervisor. */
+static void client_call(struct ctl_client *c, const struct frame *f)
+{
+	struct relay *r = c->relay;
+	struct relay_call *call;
+
+	if (!r->ops->on_call) {
+		client_refuse(c, f->channel, ENOTSUP, "this sandbox takes no such request");
+		return;
+	}
+	call = r->n_calls < RELAY_CALLS_MAX ? calloc(1, sizeof(*call)) : NULL;
+	if (!call) {
+		client_refuse(c, f->channel, EBUSY, "too many requests to the supervisor at once");
+		return;
+	}
+	call->relay = r;
+	call->client = c;
+	call->number = f->channel;
+	list_append(&r->calls, &call->link);
+	r->n_calls++;
+	r->ops->on_call(r, call, f);
+}
+
+static void call_free(struct relay_call *call)
+{
+	list_remove(&call->link);
+	call->relay->n_calls--;
+	free(call);
+}
+
+void relay_answer(struct relay_call *call, uint16_t type, const void *msg)
+{
+	if (call->client)
+		client_send(call->client, call->number, type, msg);
+	call_free(call);
+}
+
+void relay_refuse(struct relay_call *call, int code, const char *message)
+{
+	if (call->client)
+		client_refuse(call->client, call->number, code, message);
+	call_free(call);
+}
+
 /* A frame on an open channel. Return: false if the client broke the protocol. */
 static bool client_channel_frame(struct channel *ch, const struct frame *f)
 {
@@ -482,6 +542,8 @@ static void client_frame(struct ctl_client *c, const struct frame *f)
 		client_drop(c, "sent a request before its hello");
 	} else if (l) {
 		client_request(c, l, f);
+	} else if (f->type == FRAME_NET_GET || f->type == FRAME_NET_SET) {
+		client_call(c, f);
 	} else {
 		ch = channel_find_client(c->relay, c, f->channel);
 		/* A channel that just ended: its last message is on the way. */
@@ -602,6 +664,8 @@ int relay_init(struct relay *r, struct loop *l, const struct relay_ops *ops, int
 	r->loop = l;
 	r->ops = ops;
 	r->ready = r->fault = false;
+	list_init(&r->calls);
+	r->n_calls = 0;
 	rc = link_init(r, &r->ctl, LINK_CTL, ctl_fd, e);
 	if (!rc)
 		rc = link_init(r, &r->bulk, LINK_BULK, bulk_fd, e);
@@ -624,6 +688,8 @@ void relay_fini(struct relay *r)
 		list_remove(&c->link);
 		client_free(c);
 	}
+	list_for_each (pos, tmp, &r->calls)
+		call_free(list_entry(pos, struct relay_call, link));
 	for (size_t l = 0; l < ARRAY_SIZE(links); l++) {
 		for (size_t i = 0; i < FRAME_CHANNELS_MAX; i++)
 			free(links[l]->channels[i]);

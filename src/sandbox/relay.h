@@ -25,6 +25,7 @@
 #include "sys/stream.h"
 
 struct relay;
+struct relay_call;
 
 struct relay_ops {
 	/* The guest broke the protocol or its link is gone; the sandbox cannot go on. */
@@ -37,6 +38,11 @@ struct relay_ops {
 	void (*on_stop)(struct relay *r, uint32_t grace_ms);
 	/* The owner's connection is gone. */
 	void (*on_owner_gone)(struct relay *r);
+	/*
+	 * A request to the supervisor itself (NET_GET, NET_SET): @call is to be answered, once, at
+	 * any later time.  NULL: such requests are refused.
+	 */
+	void (*on_call)(struct relay *r, struct relay_call *call, const struct frame *f);
 };
 
 struct agent_link {
@@ -55,6 +61,8 @@ struct relay {
 	struct agent_link ctl, bulk;
 	struct list clients;
 	unsigned n_clients;
+	struct list calls; /* not answered yet */
+	unsigned n_calls;
 	bool ready; /* configured: clients' requests pass */
 	bool fault;
 	struct frame_sandbox_state state; /* sent to each new client; strings not owned */
@@ -76,6 +84,10 @@ void relay_set_ready(struct relay *r);
 
 /* Asks the agent to end the machine. */
 void relay_shutdown(struct relay *r, uint32_t grace_ms);
+
+/* Answer a call, which is gone then; nobody hears it if the client is gone. */
+void relay_answer(struct relay_call *call, uint16_t type, const void *msg);
+void relay_refuse(struct relay_call *call, int code, const char *message);
 
 /* Has every client taken all that was queued for it (or gone)? */
 bool relay_drained(const struct relay *r);

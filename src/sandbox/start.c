@@ -33,7 +33,8 @@
 
 #define START_NET_PROGRAM "/bin/msb-net" /* in its jail */
 #define START_FRAMES_FD 3 /* of --frames-fd */
-#define START_PORTS_FD 4
+#define START_CONTROL_FD 4
+#define START_PORTS_FD 5
 #define START_PORT_TEXT 24 /* "131:udp:65535" */
 
 static enum jail_mode start_jail_mode(const struct supervisor *s)
@@ -85,10 +86,10 @@ int supervisor_log_pipe(struct supervisor *s, struct taillog *t, const char *nam
 
 /* What msb-net gets: a descriptor and an argument for each published port, and the rest. */
 struct start_net_args {
-	char *argv[11 + 2 * PUBLISH_MAX];
-	struct child_fd fds[2 + PUBLISH_MAX];
+	char *argv[16 + 2 * PUBLISH_MAX];
+	struct child_fd fds[3 + PUBLISH_MAX];
 	size_t n_argv, n_fds;
-	char ports[PUBLISH_MAX][START_PORT_TEXT];
+	char ports[PUBLISH_MAX][START_PORT_TEXT], group[12];
 };
 
 static void start_net_arg(struct start_net_args *a, const char *text)
@@ -96,13 +97,15 @@ static void start_net_arg(struct start_net_args *a, const char *text)
 	a->argv[a->n_argv++] = (char *)text;
 }
 
-static void start_net_args(const struct supervisor *s, int frames_fd, int log_fd,
+static void start_net_args(const struct supervisor *s, int frames_fd, int control_fd, int log_fd,
 			   struct start_net_args *a)
 {
 	a->n_argv = a->n_fds = 0;
 	start_net_arg(a, "msb-net");
 	start_net_arg(a, "--frames-fd");
 	start_net_arg(a, "3");
+	start_net_arg(a, "--control-fd");
+	start_net_arg(a, "4");
 	start_net_arg(a, "--scope");
 	start_net_arg(a, s->cfg.scope);
 	start_net_arg(a, "--name");
@@ -111,8 +114,16 @@ static void start_net_args(const struct supervisor *s, int frames_fd, int log_fd
 	start_net_arg(a, s->cfg.network);
 	if (s->ipv6)
 		start_net_arg(a, "--ipv6");
+	if (s->closed)
+		start_net_arg(a, "--closed");
+	if (s->group.own.number) {
+		snprintf(a->group, sizeof(a->group), "%u", s->group.own.number);
+		start_net_arg(a, "--group");
+		start_net_arg(a, a->group);
+	}
 	a->fds[a->n_fds++] = (struct child_fd){ log_fd, STDERR_FILENO };
 	a->fds[a->n_fds++] = (struct child_fd){ frames_fd, START_FRAMES_FD };
+	a->fds[a->n_fds++] = (struct child_fd){ control_fd, START_CONTROL_FD };
 	for (size_t i = 0; i < s->cfg.ports.n; i++) {
 		const struct publish *p = &s->cfg.ports.v[i];
 		int to = START_PORTS_FD + (int)i;
@@ -136,47 +147,66 @@ static void start_close_ports(struct supervisor *s)
 
 static int start_check_ports(const struct supervisor *s, struct err *e)
 {
-	if (!s->cfg.ports.n)
-		return 0;
-	if (!s->network)
-		return err_set(e, EINVAL,
-			       "ports cannot be published with scope none: there is no "
-			       "network device");
 	for (size_t i = 0; i < s->cfg.ports.n; i++)
 		if (s->ports_fd < 0 || fcntl(s->ports_fd + (int)i, F_GETFD) < 0)
 			return err_set(e, EBADF, "the socket of published port %zu is missing", i);
 	return 0;
 }
 
+/* Where a person wants to read what was denied. */
+static int start_copy_net_log(struct supervisor *s, struct err *e)
+{
+	const char *path = s->cfg.net_log;
+	int fd;
+
+	if (!path || !*path)
+		return 0;
+	if (!strcmp(path, "-"))
+		fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	else
+		fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+			  0600);
+	if (fd < 0)
+		return err_errno(e, errno, "cannot open the network's log %s", path);
+	taillog_copy_to(&s->net_log, fd);
+	return 0;
+}
+
 /*
  * msb-net keeps the host's network and nothing else: its libraries, and the resolver's
- * address.
+ * address.  One that has nothing open to the outside has neither, but a network of its own,
+ * which is empty.
  */
 static int start_net(struct supervisor *s, int frames_fd, struct err *e)
 {
 	auto_free struct start_net_args *args = malloc(sizeof(*args));
 	auto_free char *program = NULL;
-	auto_close int log_fd = -1;
+	auto_close int log_fd = -1, control_fd = -1;
 	int rc = args ? parts_path("msb-net", &program, e) : err_errno(e, ENOMEM, "msb-net");
 
 	if (!rc)
 		rc = supervisor_log_pipe(s, &s->net_log, "net.log", &log_fd, e);
+	if (!rc)
+		rc = start_copy_net_log(s, e);
+	if (!rc)
+		rc = netctl_open(&s->netctl, &control_fd, e);
 	if (rc)
 		return rc;
-	start_net_args(s, frames_fd, log_fd, args);
+	start_net_args(s, frames_fd, control_fd, log_fd, args);
 	const struct jail_bind binds[] = {
 		{ program, START_NET_PROGRAM, true, false },
 		{ "/lib64/ld-linux-x86-64.so.2", "/lib64/ld-linux-x86-64.so.2", true, false },
 		{ "/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", true, false },
 		{ "/etc/ld.so.cache", "/etc/ld.so.cache", false, true },
-		{ "/etc/resolv.conf", "/etc/resolv.conf", false, true },
+		{ "/etc/resolv.conf", "/etc/resolv.conf", false, true }, /* the last one */
 	};
 	const struct jail jail = {
 		.mode = start_jail_mode(s),
-		.host_network = true,
+		.host_network = !s->closed,
 		.binds = binds,
-		.n_binds = ARRAY_SIZE(binds),
-		.max_fds = 1024, /* one a connection of the guest */
+		.n_binds = ARRAY_SIZE(binds) - s->closed,
+		/* One a connection of the guest; closed, a member of the group each. */
+		.max_fds = s->closed ? 32 + NETGROUP_MEMBERS_MAX : 1024,
 		.max_processes = 4,
 	};
 	const struct child_spec spec = {
@@ -230,10 +260,32 @@ static bool start_has_ipv6(void)
 	return kind == NETADDR_PUBLIC || kind == NETADDR_PRIVATE;
 }
 
-/* With scope none there is a network device only if a rule opens something. */
+static void start_on_member(struct membership *g, const struct netmember *m, int fd)
+{
+	netctl_member(&container_of(g, struct supervisor, group)->netctl, m, fd);
+}
+
+/* A sandbox without a group to be in must not run as one that reaches nobody. */
+static int start_join_group(struct supervisor *s, struct err *e)
+{
+	const bool wanted = s->cfg.group && *s->cfg.group;
+
+	if (strcmp(s->cfg.scope, "group"))
+		return wanted ? err_set(e, EINVAL,
+					SANDBOX_CONFIG_FILE ": a group is for scope group")
+			      : 0;
+	if (!wanted || !s->cfg.group_dir || *s->cfg.group_dir != '/')
+		return err_set(e, EINVAL,
+			       SANDBOX_CONFIG_FILE ": scope group needs a group and its directory");
+	s->group.on_member = start_on_member;
+	return membership_join(&s->group, s->loop, s->cfg.group_dir, s->cfg.name, e);
+}
+
+/* Is there a way to the outside? With scopes none and group only if something opens one. */
 static int start_check_network(struct supervisor *s, struct err *e)
 {
 	auto_free struct netpolicy *p = malloc(sizeof(*p));
+	const bool none = !strcmp(s->cfg.scope, "none");
 	int rc;
 
 	if (!p)
@@ -241,8 +293,14 @@ static int start_check_network(struct supervisor *s, struct err *e)
 	rc = netpolicy_parse(s->cfg.network, strlen(s->cfg.network), p, e);
 	if (rc)
 		return err_wrap(e, SANDBOX_CONFIG_FILE ": network"), rc;
-	s->network = strcmp(s->cfg.scope, "none") || netpolicy_opens(p, NETRULE_OUT);
-	s->ipv6 = s->network && start_has_ipv6();
+	s->closed = (none || !strcmp(s->cfg.scope, "group")) && !netpolicy_opens_outside(p);
+	if (s->closed && none && s->cfg.ports.n)
+		return err_set(
+			e, EINVAL,
+			"ports cannot be published with scope none: nothing comes in or goes "
+			"out");
+	s->closed = s->closed && !s->cfg.ports.n;
+	s->ipv6 = !s->closed && start_has_ipv6();
 	return 0;
 }
 
@@ -250,21 +308,19 @@ static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ct
 		       struct err *e)
 {
 	struct frame_configure c = {
-		.flags = CONFIGURE_UPPER,
+		.flags = CONFIGURE_UPPER | CONFIGURE_NETWORK,
 		.hostname = frame_str_of(s->cfg.name),
+		.ipv4_addr = GUEST_ADDR,
+		.ipv4_gateway = GUEST_GATEWAY,
+		.ipv4_dns = GUEST_GATEWAY,
+		.ipv4_prefix = GUEST_PREFIX,
+		.mtu = GUEST_MTU,
 	};
 	struct buf hosts = BUF_INIT, volumes = BUF_INIT;
 	int rc;
 
-	if (s->network) {
-		c.flags |= CONFIGURE_NETWORK;
-		c.ipv4_addr = GUEST_ADDR;
-		c.ipv4_gateway = c.ipv4_dns = GUEST_GATEWAY;
-		c.ipv4_prefix = GUEST_PREFIX;
-		c.mtu = GUEST_MTU;
-		c.flags |= s->ipv6 ? CONFIGURE_IPV6 : 0;
-	}
-	if (s->network) {
+	c.flags |= s->ipv6 ? CONFIGURE_IPV6 : 0;
+	if (!s->closed) {
 		static const char host[] = "10.0.2.4 host.microsandbox.internal";
 
 		frame_list_add(&hosts, &c.hosts, host, sizeof(host) - 1);
@@ -320,11 +376,8 @@ static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct en
 	}
 	if ((rc = start_relay(s, ops, ctl, bulk, e)) || (rc = volumes_start(s, &fuse_fd, e)))
 		return rc;
-	if (s->network) {
-		if ((rc = start_socketpair(&net_fd, &net_theirs, e)) ||
-		    (rc = start_net(s, net_theirs, e)))
-			return rc;
-	}
+	if ((rc = start_socketpair(&net_fd, &net_theirs, e)) || (rc = start_net(s, net_theirs, e)))
+		return rc;
 	desc->disks[0] = (struct engine_disk){ image_fd, true, "image" };
 	desc->disks[1] = (struct engine_disk){ upper_fd, false, "upper" };
 	desc->n_disks = 2;
@@ -346,6 +399,7 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 	int rc;
 
 	if ((rc = start_check_network(s, e)) || (rc = start_check_ports(s, e)) ||
+	    (rc = start_join_group(s, e)) ||
 	    (rc = start_check_file(s->cfg.kernel, "guest kernel",
 				   "build it with `make kernel`, or give one with --kernel", e)) ||
 	    (rc = start_check_file(s->cfg.initramfs, "guest initramfs", "build it with `make`",

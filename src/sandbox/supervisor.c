@@ -238,12 +238,18 @@ static void supervisor_on_owner_gone(struct relay *r)
 		supervisor_leave(s);
 }
 
+static void supervisor_on_call(struct relay *r, struct relay_call *call, const struct frame *f)
+{
+	netctl_call(&supervisor_of(r)->netctl, call, f);
+}
+
 static const struct relay_ops supervisor_relay_ops = {
 	.on_fault = supervisor_on_fault,
 	.on_configured = supervisor_on_configured,
 	.on_refused = supervisor_on_refused,
 	.on_stop = supervisor_on_stop,
 	.on_owner_gone = supervisor_on_owner_gone,
+	.on_call = supervisor_on_call,
 };
 
 static void supervisor_signal(struct loop_watch *w, uint32_t events)
@@ -397,6 +403,8 @@ static void supervisor_fini(struct supervisor *s)
 	child_kill(&s->vm);
 	child_kill(&s->net);
 	child_kill(&s->volume);
+	membership_leave(&s->group);
+	netctl_fini(&s->netctl);
 	if (s->relay_up)
 		relay_fini(&s->relay);
 	taillog_fini(&s->console);
@@ -421,6 +429,8 @@ static void supervisor_init(struct supervisor *s)
 	loop_timer_init(&s->stop_timer, supervisor_stop_timeout);
 	loop_timer_init(&s->linger_timer, supervisor_linger_over);
 	list_init(&s->relay.clients);
+	netctl_init(&s->netctl, s);
+	membership_init(&s->group);
 }
 
 int supervisor_main(int dirfd, const char *dir_path, int owner_fd, int ports_fd)

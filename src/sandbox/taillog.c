@@ -16,10 +16,29 @@ static int taillog_open(const struct taillog *t)
 		      0600);
 }
 
+static void taillog_copy(struct taillog *t, const uint8_t *p, size_t n)
+{
+	uint8_t text[1024];
+
+	while (n && t->copy_fd >= 0) {
+		size_t k = n < sizeof(text) ? n : sizeof(text);
+
+		for (size_t i = 0; i < k; i++)
+			text[i] = (p[i] < 0x20 && p[i] != '\n') || p[i] >= 0x7f ? '?' : p[i];
+		t->copied += k;
+		/* One who does not read, a full disk: it costs the copy, not the sandbox. */
+		if (t->copied > TAILLOG_COPY_MAX || write(t->copy_fd, text, k) < 0)
+			close_fd(&t->copy_fd);
+		p += k;
+		n -= k;
+	}
+}
+
 static void taillog_keep(struct taillog *t, const uint8_t *p, size_t n)
 {
 	char old[sizeof(t->name) + 4];
 
+	taillog_copy(t, p, n);
 	if (t->file_fd >= 0) {
 		if (t->written + n > TAILLOG_FILE_MAX) {
 			snprintf(old, sizeof(old), "%s.old", t->name);
@@ -68,6 +87,7 @@ int taillog_init(struct taillog *t, struct loop *l, int fd, int dirfd, const cha
 	struct stat st;
 
 	t->dirfd = dirfd;
+	t->copy_fd = -1;
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	t->file_fd = taillog_open(t);
 	if (t->file_fd < 0 || fstat(t->file_fd, &st) < 0) {
@@ -87,8 +107,15 @@ int taillog_init(struct taillog *t, struct loop *l, int fd, int dirfd, const cha
 void taillog_fini(struct taillog *t)
 {
 	stream_fini(&t->stream);
-	if (t->name[0])
-		close_fd(&t->file_fd);
+	if (!t->name[0])
+		return;
+	close_fd(&t->file_fd);
+	close_fd(&t->copy_fd);
+}
+
+void taillog_copy_to(struct taillog *t, int fd)
+{
+	t->copy_fd = fd;
 }
 
 void taillog_drain(struct taillog *t)

@@ -18,6 +18,7 @@
 
 #define TAILLOG_FILE_MAX (1u << 20)
 #define TAILLOG_TAIL 2048u
+#define TAILLOG_COPY_MAX (64u << 20)
 
 struct taillog {
 	struct stream stream;
@@ -25,6 +26,8 @@ struct taillog {
 	int file_fd; /* owned; -1 = not kept */
 	char name[64];
 	size_t written;
+	int copy_fd; /* owned; -1 = none: gets the same, printable */
+	size_t copied;
 	size_t tail_len;
 	char tail[TAILLOG_TAIL];
 };
@@ -33,6 +36,12 @@ struct taillog {
 int taillog_init(struct taillog *t, struct loop *l, int fd, int dirfd, const char *name,
 		 struct err *e);
 void taillog_fini(struct taillog *t);
+
+/*
+ * Writes what comes to @fd as well, which is taken over, up to TAILLOG_COPY_MAX bytes; it may
+ * be a person's terminal.
+ */
+void taillog_copy_to(struct taillog *t, int fd);
 
 /* Reads what is there now, so that taillog_last_lines() misses nothing. */
 void taillog_drain(struct taillog *t);

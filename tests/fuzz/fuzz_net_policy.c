@@ -36,7 +36,9 @@ static enum net_verdict judge(struct net_policy *p, enum net_scope scope, const 
 		assert(netaddr_low32(&flow.src) == NET_GUEST_IP && flow.transport);
 		assert((size_t)NET_ETH_HEADER + flow.ip_total <= len);
 		assert((size_t)flow.payload + flow.payload_len <= flow.ip_total);
-		assert(scope != NET_SCOPE_NONE || p->rules.n_rules);
+		assert(scope != NET_SCOPE_NONE || p->rules.n_rules || net_policy_is_dns(&flow));
+		if (p->closed)
+			assert(net_policy_is_dns(&flow) || dst == NET_GROUP_IP + 3);
 		assert(dst >> 24 != 127 && dst >> 24 != 0 && dst < 0xe0000000);
 		assert(netaddr_kind(&flow.dst) != NETADDR_METADATA);
 		if (scope == NET_SCOPE_PUBLIC && !p->rules.n_rules)
@@ -64,6 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.host_addrs = { netaddr_v4(0xc6336407) },
 		.n_host_addrs = 1,
 	};
+	static const struct net_members members = { .names = { "me", "", "", "db" } };
 	static const char rules[] = "deny tcp any:25; allow 0.0.0.0/0; allow any";
 	enum net_verdict public, any;
 
@@ -71,6 +74,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	any = judge(&p, NET_SCOPE_ANY, data, size);
 	assert(public != NET_PASS || any == NET_PASS);
 	judge(&p, NET_SCOPE_NONE, data, size);
+	p.members = &members;
+	p.closed = true;
+	judge(&p, NET_SCOPE_GROUP, data, size);
+	p.members = NULL;
+	p.closed = false;
 	if (netpolicy_parse(rules, sizeof(rules) - 1, &p.rules, NULL))
 		abort();
 	/* These rules open what scope any opens, but for a port. */

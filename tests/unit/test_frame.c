@@ -203,6 +203,14 @@ static const struct golden goldens[] = {
 	       .state = SANDBOX_STOPPED, .engine = TEXT("tcg"), .isolation = TEXT("emulated"),
 	       .detail = TEXT("VM ended"), .code = EIO, .boot_ns = 0x0102030405060708),
 	GOLDEN(SANDBOX_STOP, frame_sandbox_stop, "88 13 00 00", .grace_ms = 5000),
+	EMPTY(NET_GET),
+	GOLDEN(NET_SET, frame_net_set, "08 00 00 00 'deny any'", .rules = TEXT("deny any")),
+	GOLDEN(NET_STATE, frame_net_state,
+	       "05 00 00 00 'group'  03 00 00 00 'web'  09 00 00 00 'allow any'  01 "
+	       "01 00 00 00 0c 00 00 00 08 00 00 00 'passed 7'  "
+	       "00 00 00 00 00 00 00 00",
+	       .scope = TEXT("group"), .group = TEXT("web"), .rules = TEXT("allow any"),
+	       .closed = 1, .counters = { (const uint8_t *)"\x08\0\0\0passed 7", 12, 1 }),
 };
 
 static const struct golden *golden_find(uint16_t type)
@@ -248,7 +256,8 @@ static void type_numbers_never_change(void **state)
 		{ 83, "FILE_STAT" },     { 84, "FILE_MKDIR" },
 		{ 85, "FILE_REMOVE" },   { 86, "FILE_RENAME" },
 		{ 87, "FILE_DONE" },     { 128, "SANDBOX_STATE" },
-		{ 129, "SANDBOX_STOP" },
+		{ 129, "SANDBOX_STOP" }, { 130, "NET_GET" },
+		{ 131, "NET_SET" },      { 132, "NET_STATE" },
 	};
 
 	(void)state;
@@ -346,7 +355,8 @@ static void decoded_fields_are_what_was_sent(void **state)
 static void last_messages_end_their_channel(void **state)
 {
 	static const uint16_t ends[] = { FRAME_ERROR,     FRAME_PONG,      FRAME_METRICS_REPLY,
-					 FRAME_EXEC_EXIT, FRAME_REPL_DONE, FRAME_FILE_DONE };
+					 FRAME_EXEC_EXIT, FRAME_REPL_DONE, FRAME_FILE_DONE,
+					 FRAME_NET_STATE };
 
 	(void)state;
 	for (unsigned type = 0; type <= UINT16_MAX; type++) {

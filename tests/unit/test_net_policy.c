@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "net/policy.h"
+#include "net/arp.h"
 #include "net/reply.h"
 #include "net/wire.h"
 
@@ -190,7 +191,8 @@ static void test_own_network(void **state)
 	f = udp_frame(NET_GATEWAY_IP, 53);
 	expect(&public, &f, NET_PASS, NET_REASON_NONE);
 	expect(&any, &f, NET_PASS, NET_REASON_NONE);
-	expect(&none, &f, NET_DENY, NET_REASON_SCOPE);
+	/* The answer is that there is no such name, and which it was is in the log. */
+	expect(&none, &f, NET_PASS, NET_REASON_NONE);
 	f = tcp_frame(NET_GATEWAY_IP, 53, WIRE_TCP_SYN);
 	expect(&public, &f, NET_PASS, NET_REASON_NONE);
 	f = icmp_frame(NET_GATEWAY_IP, WIRE_ICMP_ECHO);
@@ -204,6 +206,96 @@ static void test_own_network(void **state)
 	expect(&any, &f, NET_DENY, NET_REASON_GATEWAY);
 	f = tcp_frame(NET_HOST_IP, 69, WIRE_TCP_SYN);
 	expect(&any, &f, NET_PASS, NET_REASON_NONE);
+}
+
+/* Without a stack nothing of our own network is there, but DNS. */
+static void test_closed(void **state)
+{
+	static struct net_members members = { .names = { "me", "", "", "db" } };
+	struct net_policy p = policy(NET_SCOPE_GROUP);
+	const struct {
+		uint32_t dst;
+		enum net_reason why;
+	} rows[] = {
+		{ NET_GROUP_IP + 3, NET_REASON_NONE },
+		{ NET_GROUP_IP + 1, NET_REASON_ABSENT },
+		{ NET_GROUP_IP, NET_REASON_ABSENT },
+		{ NET_GROUP_IP + 126, NET_REASON_ABSENT },
+		{ NET_GATEWAY_IP, NET_REASON_SCOPE },
+		{ NET_HOST_IP, NET_REASON_SCOPE },
+		{ A(10, 0, 2, 9), NET_REASON_SCOPE },
+		{ A(1, 1, 1, 1), NET_REASON_SCOPE },
+		{ A(10, 1, 2, 3), NET_REASON_SCOPE },
+		{ A(169, 254, 169, 254), NET_REASON_SCOPE },
+		{ A(127, 0, 0, 1), NET_REASON_LOOPBACK },
+	};
+	struct frame f;
+
+	(void)state;
+	p.closed = true;
+	p.members = &members;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const enum net_verdict v = rows[i].why ? NET_DENY : NET_PASS;
+
+		f = tcp_frame(rows[i].dst, 80, WIRE_TCP_SYN);
+		expect(&p, &f, v, rows[i].why);
+		f = udp_frame(rows[i].dst, 80);
+		expect(&p, &f, v, rows[i].why);
+		f = icmp_frame(rows[i].dst, WIRE_ICMP_ECHO);
+		expect(&p, &f, v, rows[i].why);
+	}
+	f = udp_frame(NET_GATEWAY_IP, 53);
+	expect(&p, &f, NET_PASS, NET_REASON_NONE);
+	/* Members are answered when they ping, others do not get that far. */
+	f = icmp_frame(NET_GROUP_IP + 3, WIRE_ICMP_ECHO_REPLY);
+	expect(&p, &f, NET_PASS, NET_REASON_NONE);
+	f = icmp_frame(A(1, 1, 1, 1), WIRE_ICMP_ECHO_REPLY);
+	expect(&p, &f, NET_DROP, NET_REASON_ICMP);
+	/* Whoever is in no group has no neighbours. */
+	p.members = NULL;
+	p.closed = false;
+	p.scope = NET_SCOPE_ANY;
+	f = tcp_frame(NET_GROUP_IP + 3, 80, WIRE_TCP_SYN);
+	expect(&p, &f, NET_DENY, NET_REASON_GATEWAY);
+}
+
+static void test_arp(void **state)
+{
+	static struct net_members members;
+	struct net_policy p = policy(NET_SCOPE_NONE);
+	const struct {
+		uint32_t asked;
+		bool closed, group;
+	} rows[] = {
+		{ NET_GATEWAY_IP, true, false },  { A(10, 0, 2, 77), true, false },
+		{ NET_GROUP_IP + 5, true, true }, { NET_GUEST_IP, false, false },
+		{ A(10, 0, 3, 2), false, false },
+	};
+	uint8_t out[NET_ARP_FRAME];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct frame f = arp_frame(rows[i].asked);
+
+		p.closed = true;
+		p.members = NULL;
+		assert_int_equal(net_arp_build(&p, f.b, out), rows[i].closed ? NET_ARP_FRAME : 0);
+		if (rows[i].closed) {
+			assert_memory_equal(out, guest_mac, 6);
+			assert_int_equal(wire_get16(out + 20), 2);
+			assert_memory_equal(out + 22, out + 6, 6); /* who has it */
+			assert_int_equal(wire_get32(out + 28), rows[i].asked);
+			assert_memory_equal(out + 32, guest_mac, 6);
+			assert_int_equal(wire_get32(out + 38), NET_GUEST_IP);
+		}
+		/* A reply is no question. */
+		wire_put16(f.b + 20, 2);
+		assert_int_equal(net_arp_build(&p, f.b, out), 0);
+		wire_put16(f.b + 20, 1);
+		p.closed = false;
+		p.members = &members;
+		assert_int_equal(net_arp_build(&p, f.b, out), rows[i].group ? NET_ARP_FRAME : 0);
+	}
 }
 
 static void test_host_addresses(void **state)
@@ -394,7 +486,7 @@ static void test_scope_names(void **state)
 		assert_int_equal(net_scope_parse(net_scope_name((enum net_scope)i), &s), 0);
 		assert_int_equal(s, i);
 	}
-	assert_int_equal(net_scope_parse("group", &s), -EINVAL);
+	assert_int_equal(net_scope_parse("local", &s), -EINVAL);
 	assert_int_equal(net_scope_parse("", &s), -EINVAL);
 	for (int i = 0; i < NET_REASONS; i++)
 		assert_non_null(net_reason_name((enum net_reason)i));
@@ -490,6 +582,7 @@ int main(void)
 		TEST(test_spoofed),     TEST(test_kinds),       TEST(test_fragments),
 		TEST(test_truncated),   TEST(test_malformed),   TEST(test_largest_frame),
 		TEST(test_scope_names), TEST(test_reset),       TEST(test_prohibited),
+		TEST(test_closed),      TEST(test_arp),
 	};
 
 	return test_run(tests);

@@ -87,8 +87,70 @@ static void test_defaults(void **state)
 	expect(TCP, "192.0.2.1", 443, OPEN, 1);
 	expect(TCP, "192.0.2.1", 80, NET_REASON_SCOPE, 0);
 	expect(UDP, "10.0.2.2", 53, OPEN, 0);
+	/* Nothing at all; a question for a name is answered with that. */
 	use(NET_SCOPE_NONE, "deny 192.0.2.1");
-	expect(UDP, "10.0.2.2", 53, NET_REASON_SCOPE, 0);
+	expect(UDP, "10.0.2.2", 53, OPEN, 0);
+	expect(UDP, "10.0.2.2", 54, NET_REASON_SCOPE, 0);
+}
+
+static void test_group(void **state)
+{
+	static const struct net_members members = { .names = { "me", "web", "db" } };
+	const struct netaddr web = addr("10.0.2.129"), out = addr("10.0.2.4");
+	unsigned rule;
+
+	(void)state;
+	use(NET_SCOPE_GROUP, "");
+	p.members = &members;
+	expect(TCP, "10.0.2.129", 80, OPEN, 0);
+	expect(TCP, "10.0.2.131", 80, NET_REASON_ABSENT, 0);
+	expect(TCP, "9.9.9.9", 80, NET_REASON_SCOPE, 0);
+	expect(TCP, "10.0.3.1", 80, NET_REASON_SCOPE, 0);
+	assert_int_equal(net_policy_name(&p, "example.org", &rule), NET_REASON_SCOPE);
+	assert_false(net_policy_answer(&p, &web));
+
+	/* By name, as a whole, and never as something private. */
+	use(NET_SCOPE_GROUP, "deny private; allow tcp db.:5432; deny group; allow 9.9.9.9");
+	p.members = &members;
+	expect(TCP, "10.0.2.130", 5432, OPEN, 2);
+	expect(TCP, "10.0.2.130", 22, RULE, 3);
+	expect(TCP, "10.0.2.129", 5432, RULE, 3);
+	expect(TCP, "9.9.9.9", 80, OPEN, 4);
+	/* A member may be a DNS server, whatever names the rules have. */
+	use(NET_SCOPE_GROUP, "allow example.org");
+	p.members = &members;
+	expect(UDP, "10.0.2.130", 53, OPEN, 0);
+	expect(UDP, "9.9.9.9", 53, NET_REASON_RESOLVER, 0);
+
+	use(NET_SCOPE_GROUP, "allow in tcp web.:80; deny in group; default in deny");
+	p.members = &members;
+	assert_int_equal(net_policy_ingress(&p, &web, TCP, 80, &rule), OPEN);
+	assert_int_equal(rule, 1);
+	assert_int_equal(net_policy_ingress(&p, &web, TCP, 81, &rule), RULE);
+	assert_int_equal(rule, 2);
+	assert_int_equal(net_policy_ingress(&p, &out, TCP, 80, &rule), NET_REASON_DEFAULT);
+}
+
+static void test_opens_outside(void **state)
+{
+	static const struct {
+		const char *rules;
+		bool opens;
+	} rows[] = {
+		{ "", false },
+		{ "deny any; allow group; allow in any; limit connects 5", false },
+		{ "allow tcp db.:80", true }, /* it may be a name of somebody else's */
+		{ "allow any", true },
+		{ "allow 10.0.0.0/8", true },
+		{ "default allow", true },
+		{ "default in allow", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		use(NET_SCOPE_NONE, rows[i].rules);
+		assert_int_equal(netpolicy_opens_outside(&p.rules), rows[i].opens);
+	}
 }
 
 static void test_metadata(void **state)
@@ -415,6 +477,8 @@ static void test_pins(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_group),
+		TEST(test_opens_outside),
 		TEST(test_first_match),
 		TEST(test_defaults),
 		TEST(test_metadata),

@@ -24,7 +24,8 @@ struct fixture {
 	struct loop *loop;
 	struct peer ctl, bulk, client;
 	uint64_t generation[2];
-	int faults, configured, refused, stops, owner_gone;
+	int faults, configured, refused, stops, owner_gone, calls;
+	struct relay_call *call[80];
 	char reason[256];
 };
 
@@ -58,7 +59,14 @@ static void on_owner_gone(struct relay *r)
 {
 	fx(r)->owner_gone++;
 }
-static const struct relay_ops ops = { on_fault, on_configured, on_refused, on_stop, on_owner_gone };
+static void on_call(struct relay *r, struct relay_call *call, const struct frame *f)
+{
+	assert_true(f->type == FRAME_NET_GET || f->type == FRAME_NET_SET);
+	fx(r)->call[fx(r)->calls++] = call;
+}
+static const struct relay_ops ops = {
+	on_fault, on_configured, on_refused, on_stop, on_owner_gone, on_call,
+};
 
 /* Moves bytes until nothing moves any more. */
 static void pump(struct fixture *f)
@@ -250,6 +258,51 @@ static void send_data(struct peer *p, uint32_t channel, uint16_t stream, size_t 
 		assert_int_equal(frame_encode_raw(&p->out, channel, FRAME_DATA, stream, zero, k), 0);
 		n -= k;
 	}
+}
+
+static void calls_are_the_supervisors_to_answer(void **state)
+{
+	static const struct frame_net_state st = { .closed = 1 };
+	struct frame_net_set set = { .rules = frame_str_of("deny any") };
+	struct fixture *f = *state;
+	struct frame fr;
+
+	assert_int_equal(frame_encode(&f->client.out, 7, FRAME_NET_GET, 0, NULL), 0);
+	assert_int_equal(frame_encode(&f->client.out, 8, FRAME_NET_SET, 0, &set), 0);
+	pump(f);
+	assert_int_equal(f->calls, 2);
+	assert_int_equal(take(&f->ctl).type, 0); /* nothing of it reaches the guest */
+	relay_refuse(f->call[1], EINVAL, "no");
+	relay_answer(f->call[0], FRAME_NET_STATE, &st);
+	pump(f);
+	fr = expect(&f->client, FRAME_ERROR);
+	assert_int_equal(fr.channel, 8);
+	fr = expect(&f->client, FRAME_NET_STATE);
+	assert_int_equal(fr.channel, 7);
+	/* So many at once and no more; who goes is not answered, and what is left is freed. */
+	for (uint32_t i = 0; i < 65; i++)
+		assert_int_equal(frame_encode(&f->client.out, 10 + i, FRAME_NET_GET, 0, NULL), 0);
+	pump(f);
+	assert_int_equal(f->calls, 2 + 64);
+	fr = expect(&f->client, FRAME_ERROR);
+	assert_int_equal(fr.channel, 10 + 64);
+	close_fd(&f->client.fd);
+	pump(f);
+	relay_answer(f->call[2], FRAME_NET_STATE, &st);
+	pump(f);
+}
+
+static void a_guest_that_answers_for_the_supervisor_is_broken(void **state)
+{
+	static const struct frame_net_state st = { .closed = 1 };
+	struct fixture *f = *state;
+	struct frame fr;
+
+	client_exec(f, 1);
+	fr = expect(&f->ctl, FRAME_EXEC);
+	assert_int_equal(frame_encode(&f->ctl.out, fr.channel, FRAME_NET_STATE, 0, &st), 0);
+	pump(f);
+	assert_int_equal(f->faults, 1);
 }
 
 static void garbage_before_the_hello_is_skipped(void **state)
@@ -668,6 +721,8 @@ int main(void)
 		RELAY_TEST(requests_wait_until_the_agent_is_ready),
 		RELAY_TEST(a_client_of_another_version_is_told),
 		RELAY_TEST(a_client_that_leaves_with_a_full_queue_is_noticed),
+		READY_TEST(calls_are_the_supervisors_to_answer),
+		READY_TEST(a_guest_that_answers_for_the_supervisor_is_broken),
 		READY_TEST(a_channel_is_translated_both_ways_and_freed),
 		READY_TEST(files_go_to_the_bulk_link),
 		READY_TEST(a_guest_that_overruns_the_window_is_at_fault),
