@@ -225,7 +225,7 @@ struct msb_config {
 	double cpus; /* default 1; rounded, at least 1 */
 	const char *const *envs; /* "KEY=VALUE" */
 	const char *workdir; /* where code and programs start; default: the image's */
-	const char *scope; /* what the network reaches: "none", "public" (default), "any" */
+	const char *scope; /* what the network reaches: "none", "group", "public" (default), "any" */
 	double timeout; /* seconds that the start may take; default 180 */
 	double idle_timeout; /* seconds without a call after which it is stopped; default: the server's */
 	const char *const *volumes;
@@ -235,6 +235,7 @@ struct msb_config {
 	const char *shell;
 	const char *exec;
 	const char *const *network; /* rules: "allow tcp example.org:443", "default deny" */
+	const char *group; /* of scope "group": sandboxes of the same group reach each other by name */
 };
 
 struct msb_sandbox;
@@ -600,11 +601,44 @@ MSB_API int msb_sandbox_metrics(struct msb_sandbox *sb, struct msb_cancel *cance
 				struct msb_metrics **out, struct msb_error **err);
 MSB_API void msb_metrics_free(struct msb_metrics *m);
 
+struct msb_network_counter {
+	const char *name; /* "passed", "lost", or the reason of a denial: docs/network.md */
+	int64_t count;
+};
+
+struct msb_network_member {
+	const char *name;
+	const char *address;
+};
+
+struct msb_network {
+	const char *scope;
+	const char *group; /* NULL: it is in none */
+	int closed; /* it was started with nothing open to the outside: no rule can open anything */
+	const char *const *rules;
+	size_t n_rules;
+	const struct msb_network_counter *counters;
+	size_t n_counters;
+	const struct msb_network_member *members; /* the others of the group */
+	size_t n_members;
+};
+
+/*
+ * What the network may reach now, and what it was denied.
+ * @rules: other rules, in place of all that it has, ended by NULL; they hold at once, and what
+ *         they do not allow is cut.  NULL: they stay as they are
+ * @out:   msb_network_free()
+ */
+MSB_API int msb_sandbox_network(struct msb_sandbox *sb, const char *const *rules,
+				struct msb_cancel *cancel, struct msb_network **out,
+				struct msb_error **err);
+MSB_API void msb_network_free(struct msb_network *n);
+
 struct msb_log;
 
 /*
  * The last lines of a log.
- * @source: "console" (NULL: that), "vm", "supervisor"
+ * @source: "console" (NULL: that), "vm", "supervisor", "net"
  * @tail:   how many lines; 0: 200
  */
 MSB_API int msb_sandbox_log(struct msb_sandbox *sb, const char *source, uint32_t tail,

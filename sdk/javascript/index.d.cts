@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { FileInfo, Line, PortInfo, SandboxInfo, SandboxMetrics } from './lib/types.cjs';
+import type {
+  FileInfo, Line, NetworkCounter, NetworkInfo, NetworkMember, PortInfo, SandboxInfo, SandboxMetrics,
+} from './lib/types.cjs';
 
-export type { FileInfo, Line, PortInfo, SandboxInfo, SandboxMetrics };
+export type { FileInfo, Line, NetworkCounter, NetworkInfo, NetworkMember, PortInfo, SandboxInfo, SandboxMetrics };
 
 /** Where the server is, and who asks.  What is not given the environment says (MSB_SERVER_URL,
  *  MSB_API_KEY), else a file .env in the current directory. */
@@ -66,6 +68,8 @@ export interface StartOptions extends CancelOptions {
   scope?: 'none' | 'public' | 'any' | undefined;
   /** Rules on top of the scope: 'allow tcp example.org:443', 'default deny', 'limit connects 50'. */
   network?: readonly string[] | undefined;
+  /** Of scope "group": the sandboxes of the same group reach each other by name. */
+  group?: string | undefined;
   /** Seconds, default 180. */
   timeout?: number | undefined;
   /** Seconds without use after which it is stopped; default: never. */
@@ -377,10 +381,15 @@ export abstract class BaseSandbox {
   /** Counts as use, so that the sandbox is not stopped as idle.  `idleTimeout`: from now on that one,
    *  seconds; null: it is never stopped as idle. */
   keepAlive(options?: CancelOptions & { idleTimeout?: number | null | undefined }): Promise<SandboxInfo>;
+  /** What the network may reach now, who is in its group, and how often it was denied what. */
+  network(options?: CancelOptions): Promise<NetworkInfo>;
+  /** Gives the network other rules in place of all that it has, at once: what they do not allow is cut.
+   *  `rules`: as `network` of start(); an empty array leaves the scope alone. */
+  setNetwork(rules: readonly string[], options?: CancelOptions): Promise<NetworkInfo>;
   /** The last lines (`tail`, default 200) of a log: "console" (default; what the sandbox's kernel and
-   *  first process print), "vm" or "supervisor". */
+   *  first process print), "vm", "supervisor" or "net" (what the network was denied). */
   logs(
-    options?: CancelOptions & { source?: 'console' | 'vm' | 'supervisor' | undefined; tail?: number | undefined },
+    options?: CancelOptions & { source?: 'console' | 'vm' | 'supervisor' | 'net' | undefined; tail?: number | undefined },
   ): Promise<string[]>;
 }
 

@@ -234,6 +234,115 @@ void msb_metrics_free(struct msb_metrics *m)
 	free(i);
 }
 
+/* ---- the network ---- */
+
+struct info_network {
+	struct msb_network n;
+	json_t *o;
+	const char **rules;
+	struct msb_network_counter *counters;
+	struct msb_network_member *members;
+};
+
+void msb_network_free(struct msb_network *n)
+{
+	struct info_network *i = n ? container_of(n, struct info_network, n) : NULL;
+
+	if (!i)
+		return;
+	json_decref(i->o);
+	free(i->rules);
+	free(i->counters);
+	free(i->members);
+	free(i);
+}
+
+static int info_network_arrays(struct info_network *i, json_t *rules, json_t *counters,
+			       json_t *members, struct msb_error **err)
+{
+	struct msb_network *n = &i->n;
+	int rc = 0;
+
+	i->rules = calloc(json_array_size(rules) + 1, sizeof(*i->rules));
+	i->counters = calloc(json_array_size(counters) + 1, sizeof(*i->counters));
+	i->members = calloc(json_array_size(members) + 1, sizeof(*i->members));
+	if (!i->rules || !i->counters || !i->members)
+		return capi_no_memory(err);
+	for (; n->n_rules < json_array_size(rules); n->n_rules++) {
+		i->rules[n->n_rules] = json_string_value(json_array_get(rules, n->n_rules));
+		if (!i->rules[n->n_rules])
+			return capi_bad_member("rules", err);
+	}
+	for (; !rc && n->n_counters < json_array_size(counters); n->n_counters++) {
+		struct msb_network_counter *c = &i->counters[n->n_counters];
+		json_t *o = json_array_get(counters, n->n_counters);
+
+		rc = capi_get_text(o, "name", &c->name, err);
+		rc = rc ? rc : capi_opt_integer(o, "count", &c->count, err);
+	}
+	for (; !rc && n->n_members < json_array_size(members); n->n_members++) {
+		struct msb_network_member *m = &i->members[n->n_members];
+		json_t *o = json_array_get(members, n->n_members);
+
+		rc = capi_get_text(o, "name", &m->name, err);
+		rc = rc ? rc : capi_get_text(o, "address", &m->address, err);
+	}
+	n->rules = i->rules;
+	n->counters = i->counters;
+	n->members = i->members;
+	return rc;
+}
+
+static int info_network_new(struct msb_network **out, json_t *o, struct msb_error **err)
+{
+	struct info_network *i = calloc(1, sizeof(*i));
+	json_t *rules, *counters, *members;
+	int rc;
+
+	if (!i)
+		return capi_no_memory(err);
+	i->o = json_incref(o);
+	i->n.closed = -1;
+	rc = capi_get_text(o, "scope", &i->n.scope, err);
+	rc = rc ? rc : capi_opt_text(o, "group", &i->n.group, err);
+	rc = rc ? rc : capi_opt_bool(o, "closed", &i->n.closed, err);
+	rc = rc ? rc : capi_get_array(o, "rules", &rules, err);
+	rc = rc ? rc : capi_get_array(o, "counters", &counters, err);
+	rc = rc ? rc : capi_get_array(o, "members", &members, err);
+	rc = rc ? rc : info_network_arrays(i, rules, counters, members, err);
+	if (!rc && i->n.closed < 0)
+		rc = capi_bad_member("closed", err);
+	if (rc)
+		msb_network_free(&i->n);
+	else
+		*out = &i->n;
+	return rc;
+}
+
+int msb_sandbox_network(struct msb_sandbox *sb, const char *const *rules, struct msb_cancel *cancel,
+			struct msb_network **out, struct msb_error **err)
+{
+	const char *method = rules ? "sandbox.network.set" : "sandbox.network.get";
+	json_t *o = NULL, *params = NULL;
+	int rc = capi_check_started(sb, err);
+
+	rc = rc ? rc : capi_sandbox_params(sb, &params, err);
+	/* An empty list is one as well: no rules. */
+	if (!rc && rules)
+		rc = capi_set(params, "rules", json_array(), err);
+	if (!rc && rules)
+		rc = capi_set_texts(params, "rules", rules, err);
+	if (rc) {
+		json_decref(params);
+		return rc;
+	}
+	rc = capi_call(capi_sandbox_client(sb), method, params, CAPI_QUERY_LIMIT, cancel, &o, err);
+	if (!rc)
+		rc = info_network_new(out, o, err);
+	json_decref(o);
+	return rc;
+}
+
 /* ---- the log ---- */
 
 int msb_sandbox_log(struct msb_sandbox *sb, const char *source, uint32_t tail,

@@ -82,6 +82,7 @@ static int sandbox_read_config(json_t **out, double *timeout, const struct msb_c
 	rc = rc ? rc : capi_set_text(o, "shell", c.shell, err);
 	rc = rc ? rc : capi_set_text(o, "exec", c.exec, err);
 	rc = rc ? rc : capi_set_texts(o, "network", c.network, err);
+	rc = rc ? rc : capi_set_text(o, "group", c.group, err);
 	if (rc) {
 		json_decref(o);
 		return rc;

@@ -47,6 +47,8 @@ void method_sandbox_get(struct rpc_call *c);
 void method_sandbox_logs(struct rpc_call *c);
 void method_sandbox_restart(struct rpc_call *c);
 void method_sandbox_keep_alive(struct rpc_call *c);
+void method_sandbox_network_get(struct rpc_call *c);
+void method_sandbox_network_set(struct rpc_call *c);
 void method_sandbox_metrics_get(struct rpc_call *c);
 void method_sandbox_repl_run(struct rpc_call *c);
 void method_sandbox_command_run(struct rpc_call *c);

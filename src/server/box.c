@@ -576,6 +576,8 @@ int box_restart(struct box *b, struct box_wait *w, struct err *e)
 	if (b->restart)
 		return 0;
 	b->restart = true;
+	if (b->state != BOX_PREPARING)
+		box_keep_network(b, b->config);
 	snprintf(b->end_reason, sizeof(b->end_reason), "it was restarted");
 	box_end(b);
 	return 0;
@@ -612,7 +614,7 @@ static int box_adopt(struct box *b, int dirfd, struct err *e)
 	struct child supervisor = CHILD_INIT;
 	int fd, rc;
 
-	if ((rc = box_read_meta(b, dirfd, e)) || (rc = box_read_bound_ports(b, dirfd, e)) ||
+	if ((rc = box_read_meta(b, dirfd, e)) || (rc = box_read_running(b, dirfd, e)) ||
 	    (rc = client_connect(dirfd, &fd, e)))
 		return rc;
 	rc = client_supervisor(fd, &supervisor.pidfd, e);

@@ -151,8 +151,23 @@ uint64_t box_config_idle(json_t *config); /* ms */
 int box_make_config(struct box *b, struct err *e);
 int box_make_meta(struct box *b, const struct image *image, struct err *e);
 
-/* The ports of a sandbox that runs already, from its own configuration. */
-int box_read_bound_ports(struct box *b, int dirfd, struct err *e);
+/* Ports and rules of a sandbox that runs already, from its own configuration. */
+int box_read_running(struct box *b, int dirfd, struct err *e);
+
+/*
+ * Rules of a network, an array of lines or NULL, as one checked text; malloc'ed.
+ * @what: the member's name, for messages
+ */
+int box_network_text(json_t *rules, const char *what, char **out, struct err *e);
+
+/*
+ * Notes in @config, for another start, the rules that a sandbox has now: they may have been
+ * changed while it ran.  To be called while its directory is still there.
+ */
+void box_keep_network(struct box *b, json_t *config);
+
+/* The text's lines. Return: NULL if memory is out. */
+json_t *box_network_lines(const char *text, size_t len);
 
 /* Its published ports as config.ports has them, those that were chosen filled in. */
 json_t *box_port_texts(const struct box *b);

@@ -14,10 +14,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "codec/netrule.h"
-#include "server/box.h"
+#include "lib/groups.h"
 #include "lib/volumes.h"
+#include "server/box.h"
 #include "sys/file.h"
 #include "sys/parts.h"
 
@@ -61,10 +63,9 @@ static int box_strdup(char **to, const char *s, struct err *e)
 }
 
 /*
- * The rules of config.network, as one text.  Metadata services hand out the credentials of
- * the server's machine: no client may open them.
+ * Metadata services hand out the credentials of the server's machine: no client may open them.
  */
-static int box_make_network(struct box *b, struct err *e)
+int box_network_text(json_t *rules, const char *what, char **out, struct err *e)
 {
 	auto_free struct netpolicy *p = calloc(1, sizeof(*p));
 	struct buf text = BUF_INIT;
@@ -72,24 +73,45 @@ static int box_make_network(struct box *b, struct err *e)
 	size_t i;
 	int rc = p ? 0 : err_errno(e, ENOMEM, "network policy");
 
-	json_array_foreach(json_object_get(b->config, "network"), i, v)
+	json_array_foreach(rules, i, v)
 	{
 		if (!rc && netpolicy_add(p, json_string_value(v), json_string_length(v), e)) {
-			err_wrap(e, "network[%zu]", i);
+			err_wrap(e, "%s[%zu]", what, i);
 			rc = -EINVAL;
 		}
 	}
 	if (!rc && netpolicy_opens_metadata(p))
-		rc = err_set(e, EINVAL, "network: metadata services are the server's: not opened");
+		rc = err_set(e, EINVAL, "%s: metadata services are the server's: not opened", what);
 	if (!rc && netpolicy_format(p, &text))
 		rc = err_errno(e, ENOMEM, "network policy");
 	if (!rc) {
-		b->cfg.network = strndup(buf_len(&text) ? (const char *)buf_data(&text) : "",
-					 buf_len(&text));
-		rc = b->cfg.network ? 0 : err_errno(e, ENOMEM, "network policy");
+		*out = strndup(buf_len(&text) ? (const char *)buf_data(&text) : "", buf_len(&text));
+		rc = *out ? 0 : err_errno(e, ENOMEM, "network policy");
 	}
 	buf_fini(&text);
 	return rc;
+}
+
+json_t *box_network_lines(const char *text, size_t len)
+{
+	json_t *lines = json_array();
+	const char *end = text + len;
+
+	while (lines && text < end) {
+		const char *nl = memchr(text, '\n', (size_t)(end - text));
+		const char *stop = nl ? nl : end;
+
+		if (stop > text)
+			json_array_append_new(lines, json_stringn(text, (size_t)(stop - text)));
+		text = stop + 1;
+	}
+	return lines;
+}
+
+static int box_make_network(struct box *b, struct err *e)
+{
+	return box_network_text(json_object_get(b->config, "network"), "network", &b->cfg.network,
+				e);
 }
 
 /* What may be published here is the server's to say: its machine is not the client's. */
@@ -122,16 +144,16 @@ static int box_read_ports(struct box *b, struct err *e)
 		rc = box_check_port(b, &l->v[n], e);
 	if (!rc && l->n && !strcmp(b->cfg.scope, "none"))
 		rc = err_set(e, EINVAL,
-			     "ports cannot be published with scope none: there is no "
-			     "network");
+			     "ports cannot be published with scope none: nothing comes in or "
+			     "goes out");
 	return rc;
 }
 
 /*
- * An adopted sandbox has the ports that were chosen in its config.json, which is written
- * when they are bound.
+ * The ports that were chosen are in its config.json, which is written when they are bound, and
+ * so are the rules of its network, which may have been changed by others than this server.
  */
-int box_read_bound_ports(struct box *b, int dirfd, struct err *e)
+int box_read_running(struct box *b, int dirfd, struct err *e)
 {
 	struct sandbox_config cfg = { .name = NULL };
 	auto_free char *text = NULL;
@@ -143,6 +165,8 @@ int box_read_bound_ports(struct box *b, int dirfd, struct err *e)
 	if (rc)
 		return rc;
 	b->cfg.ports = cfg.ports;
+	free(b->cfg.network);
+	b->cfg.network = take_ptr(&cfg.network);
 	sandbox_config_fini(&cfg);
 	return 0;
 }
@@ -193,9 +217,24 @@ static int box_make_volumes(struct box *b, struct err *e)
 	return rc ? err_wrap(e, "config.volumes") : 0;
 }
 
+/* Who names a group wants to be in it. */
+static int box_make_scope(struct box *b, struct err *e)
+{
+	const char *group = rpc_string(b->config, "group"), *scope = rpc_string(b->config, "scope");
+	int rc;
+
+	if (!scope)
+		scope = group ? "group" : "public";
+	if (!strcmp(scope, "group") != !!group)
+		return err_set(e, EINVAL,
+			       "config.scope group and config.group go together: give both, or "
+			       "neither");
+	rc = box_strdup(&b->cfg.scope, scope, e);
+	return rc || !group ? rc : groups_set(&b->cfg, b->server->opt->home, b->ns, group, e);
+}
+
 int box_make_config(struct box *b, struct err *e)
 {
-	const char *scope = rpc_string(b->config, "scope");
 	struct sandbox_config *cfg = &b->cfg;
 	double cpus = 1;
 	int rc;
@@ -207,8 +246,7 @@ int box_make_config(struct box *b, struct err *e)
 	cfg->boot_timeout_s = BOX_BOOT_TIMEOUT_S;
 	if ((rc = box_strdup(&cfg->name, b->name, e)) ||
 	    (rc = box_strdup(&cfg->image, rpc_string(b->config, "image"), e)) ||
-	    (rc = box_strdup(&cfg->engine, "auto", e)) ||
-	    (rc = box_strdup(&cfg->scope, scope ? scope : "public", e)) ||
+	    (rc = box_strdup(&cfg->engine, "auto", e)) || (rc = box_make_scope(b, e)) ||
 	    (rc = box_make_network(b, e)) ||
 	    (rc = box_strdup(&cfg->jail, b->server->opt->jail, e)) ||
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
@@ -286,20 +324,45 @@ int box_write_meta(const struct box *b, int dirfd, struct err *e)
 	return file_write_at(dirfd, BOX_META_FILE, text, strlen(text), 0600, false, e);
 }
 
-int box_save_meta(struct box *b, struct err *e)
+/* Its directory. Return: a descriptor. */
+static int box_open_dir(const struct box *b, struct err *e)
 {
 	auto_free char *parent = box_parent(b);
 	auto_free char *dir = NULL;
-	auto_close int fd = -1;
+	int fd;
 
 	if (!parent || asprintf(&dir, "%s/%s", parent, b->name) < 0) {
 		dir = NULL;
 		return err_errno(e, ENOMEM, BOX_META_FILE);
 	}
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return err_errno(e, errno, "cannot open %s", dir);
-	return box_write_meta(b, fd, e);
+	return fd < 0 ? err_errno(e, errno, "cannot open %s", dir) : fd;
+}
+
+int box_save_meta(struct box *b, struct err *e)
+{
+	auto_close int fd = box_open_dir(b, e);
+
+	return fd < 0 ? fd : box_write_meta(b, fd, e);
+}
+
+void box_keep_network(struct box *b, json_t *config)
+{
+	struct err e = ERR_INIT;
+	auto_close int fd = box_open_dir(b, &e);
+	json_t *lines;
+
+	if (fd < 0 || box_read_running(b, fd, &e)) {
+		log_warn("event=network-rules-not-kept ns=%s name=%s reason=\"%s\"", b->ns, b->name,
+			 err_text(&e));
+		return;
+	}
+	lines = box_network_lines(b->cfg.network ? b->cfg.network : "",
+				  b->cfg.network ? strlen(b->cfg.network) : 0);
+	if (json_array_size(lines) || json_object_get(config, "network"))
+		json_object_set_new(config, "network", lines);
+	else
+		json_decref(lines);
 }
 
 /* What an earlier server wrote; older ones wrote less. */

@@ -168,6 +168,13 @@ class Peer:
             return reply(f"Sandbox {name} {late if name.startswith('slow-') else 'restarted successfully'}"), False
         if method in ("sandbox.get", "sandbox.keep_alive"):
             return self.get(name, p), False
+        if method in ("sandbox.network.get", "sandbox.network.set"):
+            if p.get("rules") == ["bad"]:
+                return failed(-32602, "Invalid params: rules[0]: no", "400 Bad Request"), False
+            return reply({"scope": "group", "group": None if name.startswith("alone-") else "shop", "closed": True,
+                          "rules": p.get("rules", ["deny any:25"]),
+                          "counters": [{"name": "passed", "count": 1 << 40}, {"name": "link-local", "count": 0}],
+                          "members": [] if name.startswith("alone-") else [{"name": "db", "address": "10.0.2.129"}]}), False
         if method == "sandbox.logs":
             return reply({"source": p.get("source", "console"), "lines": [json.dumps(p, sort_keys=True), "é"]}), False
         if method.startswith("sandbox.fs."):

@@ -221,6 +221,7 @@ static void driver_read_options(struct options *p, const json_t *o)
 	p->config.cpus = json_number_value(json_object_get(o, "cpus"));
 	p->config.workdir = driver_get(o, "workdir");
 	p->config.scope = driver_get(o, "scope");
+	p->config.group = driver_get(o, "group");
 	p->config.shell = driver_get(o, "shell");
 	p->config.exec = driver_get(o, "exec");
 	p->config.idle_timeout = json_number_value(json_object_get(o, "idle_timeout"));
@@ -427,6 +428,43 @@ static int driver_list_boxes(const struct request *r, json_t **ok, struct msb_er
 	return 0;
 }
 
+/* ---- the network ---- */
+
+static json_t *driver_network_value(const struct msb_network *n)
+{
+	json_t *rules = json_array(), *counters = json_array(), *members = json_array();
+
+	for (size_t i = 0; i < n->n_rules; i++)
+		json_array_append_new(rules, json_string(n->rules[i]));
+	for (size_t i = 0; i < n->n_counters; i++)
+		json_array_append_new(counters,
+				      json_pack("{s:s, s:I}", "name", n->counters[i].name, "count",
+						(json_int_t)n->counters[i].count));
+	for (size_t i = 0; i < n->n_members; i++)
+		json_array_append_new(members, json_pack("{s:s, s:s}", "name", n->members[i].name,
+							 "address", n->members[i].address));
+	return json_pack("{s:s, s:s?, s:b, s:o, s:o, s:o}", "scope", n->scope, "group", n->group,
+			 "closed", n->closed, "rules", rules, "counters", counters, "members",
+			 members);
+}
+
+static int driver_network(const struct request *r, json_t **ok, struct msb_error **e)
+{
+	const json_t *given = json_object_get(r->q, "rules");
+	const char *rules[65] = { NULL };
+	struct msb_network *n;
+	int rc;
+
+	for (size_t i = 0; i < json_array_size(given) && i < 64; i++)
+		rules[i] = json_string_value(json_array_get(given, i));
+	rc = msb_sandbox_network(driver_box(r->q), given ? rules : NULL, r->cancel, &n, e);
+	if (rc)
+		return rc;
+	*ok = driver_network_value(n);
+	msb_network_free(n);
+	return 0;
+}
+
 /* ---- life ---- */
 
 static int driver_life(const struct request *r, const char *op, json_t **ok, struct msb_error **e)
@@ -491,6 +529,8 @@ static void *driver_serve(void *argument)
 		rc = driver_metrics(r, &ok, &e);
 	} else if (!strcmp(op, "list")) {
 		rc = driver_list_boxes(r, &ok, &e);
+	} else if (!strcmp(op, "network")) {
+		rc = driver_network(r, &ok, &e);
 	} else if (!strcmp(op, "info") || !strcmp(op, "keep_alive") || !strcmp(op, "restart") ||
 		   !strcmp(op, "logs")) {
 		rc = driver_life(r, op, &ok, &e);

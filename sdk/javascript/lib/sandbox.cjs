@@ -32,14 +32,14 @@ const STILL_STARTING = 'timed out waiting';
 
 const OPTIONS = [
   'serverUrl', 'namespace', 'name', 'apiKey', 'image', 'memory', 'cpus', 'volumes', 'ports', 'envs', 'dependsOn',
-  'workdir', 'shell', 'scripts', 'exec', 'scope', 'network', 'idleTimeout', 'timeout',
+  'workdir', 'shell', 'scripts', 'exec', 'scope', 'network', 'group', 'idleTimeout', 'timeout',
 ];
 const START_OPTIONS = OPTIONS.slice(OPTIONS.indexOf('image'));
 // Members of the configuration that are passed on as they are: [name here, name on the wire].
 const PASSED_ON = [
   ['volumes', 'volumes'], ['ports', 'ports'], ['dependsOn', 'depends_on'], ['workdir', 'workdir'], ['shell', 'shell'],
   ['scripts', 'scripts'], ['exec', 'exec'], ['scope', 'scope'],
-  ['network', 'network'], ['idleTimeout', 'idle_timeout'],
+  ['network', 'network'], ['group', 'group'], ['idleTimeout', 'idle_timeout'],
 ];
 
 class SandboxOptions {
@@ -404,6 +404,14 @@ class BaseSandbox {
     checkTimeout(idleTimeout, 'idleTimeout');
     const params = { idle_timeout: idleTimeout }; // undefined: as it is; null: never
     return fromWire('SandboxInfo', await this.#startedCall(methods.KEEP_ALIVE, params, QUERY_LIMIT, signal));
+  }
+
+  async network({ signal } = {}) {
+    return fromWire('NetworkInfo', await this.#startedCall(methods.NETWORK_GET, {}, QUERY_LIMIT, signal));
+  }
+
+  async setNetwork(rules, { signal } = {}) {
+    return fromWire('NetworkInfo', await this.#startedCall(methods.NETWORK_SET, { rules }, QUERY_LIMIT, signal));
   }
 
   async logs({ source, tail, signal } = {}) {

@@ -40,7 +40,7 @@ export interface SandboxInfo {
   /** MiB */
   readonly memory?: number | undefined;
   readonly cpus?: number | undefined;
-  /** what its network reaches: none, public or any */
+  /** what its network reaches: none, group, public or any */
   readonly scope?: string | undefined;
   /** seconds without use after which it is stopped; null: never */
   readonly idleTimeout?: number | undefined;
@@ -58,6 +58,33 @@ export interface SandboxMetrics {
   readonly memoryUsage?: number | undefined;
   /** bytes of the writable disk */
   readonly diskUsage?: number | undefined;
+}
+
+export interface NetworkCounter {
+  /** passed and lost (frames), or the reason for which something was denied or dropped; docs/network.md lists them */
+  readonly name: string;
+  /** since the sandbox started */
+  readonly count: number;
+}
+
+export interface NetworkMember {
+  /** of the sandbox, in small letters: as the others of the group reach it */
+  readonly name: string;
+  /** in the group's network */
+  readonly address: string;
+}
+
+export interface NetworkInfo {
+  readonly scope: string;
+  /** the group it is in; null: none */
+  readonly group?: string | undefined;
+  /** it was started with nothing open to the outside, and no rule can open anything */
+  readonly closed: boolean;
+  /** in their order */
+  readonly rules: readonly string[];
+  readonly counters: readonly NetworkCounter[];
+  /** the others of its group */
+  readonly members: readonly NetworkMember[];
 }
 
 export interface FileInfo {

@@ -10,6 +10,8 @@ const methods = Object.freeze({
   KEEP_ALIVE: 'sandbox.keep_alive',
   LOGS: 'sandbox.logs',
   LIST: 'sandbox.list',
+  NETWORK_GET: 'sandbox.network.get',
+  NETWORK_SET: 'sandbox.network.set',
   METRICS_GET: 'sandbox.metrics.get',
   REPL_RUN: 'sandbox.repl.run',
   COMMAND_RUN: 'sandbox.command.run',
@@ -78,6 +80,22 @@ const types = Object.freeze({
     ['cpu_usage', 'cpuUsage', 'number', true],
     ['memory_usage', 'memoryUsage', 'integer', true],
     ['disk_usage', 'diskUsage', 'integer', true],
+  ],
+  NetworkCounter: [
+    ['name', 'name', 'string', false],
+    ['count', 'count', 'integer', false],
+  ],
+  NetworkMember: [
+    ['name', 'name', 'string', false],
+    ['address', 'address', 'string', false],
+  ],
+  NetworkInfo: [
+    ['scope', 'scope', 'string', false],
+    ['group', 'group', 'string', true],
+    ['closed', 'closed', 'boolean', false],
+    ['rules', 'rules', ['string'], false],
+    ['counters', 'counters', ['NetworkCounter'], false],
+    ['members', 'members', ['NetworkMember'], false],
   ],
   FileInfo: [
     ['name', 'name', 'string', false],

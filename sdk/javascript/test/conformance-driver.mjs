@@ -192,6 +192,11 @@ const operations = {
   async keep_alive(q, signal) {
     return infoOf(await boxes[q.box].keepAlive({ ...some(q, 'idle_timeout'), signal }));
   },
+  async network(q, signal) {
+    const box = boxes[q.box];
+    const n = await (q.rules ? box.setNetwork(q.rules, { signal }) : box.network({ signal }));
+    return { ...n, group: n.group ?? null };
+  },
   async logs(q, signal) {
     return boxes[q.box].logs({ ...some(q, 'source', 'tail'), signal });
   },

@@ -195,6 +195,10 @@ class Driver:
     async def keep_alive(self, q):
         return asdict(await self.wait(lambda: self.boxes[q["box"]].keep_alive(**some(q, "idle_timeout"))))
 
+    async def network(self, q):
+        box = self.boxes[q["box"]]
+        return asdict(await self.wait(lambda: box.set_network(q["rules"]) if "rules" in q else box.network()))
+
     async def logs(self, q):
         return await self.wait(lambda: self.boxes[q["box"]].logs(**some(q, "source", "tail")))
 

@@ -77,7 +77,7 @@ fn describe(e: &SandboxError) -> Value {
     o
 }
 
-fn texts(v: &Value) -> Vec<String> {
+pub(crate) fn texts(v: &Value) -> Vec<String> {
     v.as_array().into_iter().flatten().map(|s| s.as_str().unwrap().to_owned()).collect()
 }
 
@@ -99,6 +99,7 @@ fn start_options(o: &Value) -> StartOptions {
     s.depends_on = texts(&o["depends_on"]);
     s.workdir = text(&o["workdir"]);
     s.scope = text(&o["scope"]);
+    s.group = text(&o["group"]);
     s.shell = text(&o["shell"]);
     s.exec = text(&o["exec"]);
     for (k, v) in o["scripts"].as_object().into_iter().flatten() {

@@ -316,6 +316,17 @@ pub async fn on_sandbox<L: Language>(sb: &Sandbox<L>, q: &Value) -> Result<Value
             None => sb.keep_alive().await?,
             Some(limit) => sb.set_idle_timeout(limit.as_f64().map(duration)).await?,
         })),
+        "network" => {
+            let n = match q.get("rules") {
+                None => sb.network().await?,
+                Some(_) => sb.set_network(&texts(&q["rules"])).await?,
+            };
+            Ok(json!({
+                "scope": n.scope, "group": n.group, "closed": n.closed, "rules": n.rules,
+                "counters": n.counters.iter().map(|c| json!({"name": c.name, "count": c.count})).collect::<Vec<_>>(),
+                "members": n.members.iter().map(|m| json!({"name": m.name, "address": m.address})).collect::<Vec<_>>(),
+            }))
+        }
         "logs" => Ok(json!(sb.logs(q["source"].as_str(), q["tail"].as_u64().map(|n| n as u32)).await?)),
         _ => {
             let files = sb.files().await?;

@@ -44,7 +44,9 @@ pub use options::{SandboxOptions, SandboxOptionsBuilder, StartOptions};
 pub use process::Process;
 pub use sandbox::{list_sandboxes, Language, Metrics, Node, NodeSandbox, Python, PythonSandbox, Sandbox};
 pub use stream::{CodeStream, CommandStream};
-pub use types::{code, FileInfo, Line, PortInfo, SandboxInfo, SandboxMetrics};
+pub use types::{
+    code, FileInfo, Line, NetworkCounter, NetworkInfo, NetworkMember, PortInfo, SandboxInfo, SandboxMetrics,
+};
 
 /// The program of the README, so that it is compiled.
 #[cfg(doctest)]

@@ -14,8 +14,10 @@ pub struct StartOptions {
     pub envs: Vec<String>,
     /// Where code and programs start.
     pub workdir: Option<String>,
-    /// What the network reaches: `none`, `public` (the server's default) or `any`.
+    /// What the network reaches: `none`, `group`, `public` (the server's default) or `any`.
     pub scope: Option<String>,
+    /// Of scope `group`: the sandboxes of the same group reach each other by name.
+    pub group: Option<String>,
     /// Rules on top of the scope: `allow tcp example.org:443`, `default deny`, `limit connects 50`.
     pub network: Vec<String>,
     /// Seconds.
@@ -45,6 +47,7 @@ impl Default for StartOptions {
             envs: Vec::new(),
             workdir: None,
             scope: None,
+            group: None,
             network: Vec::new(),
             timeout: 180.0,
             idle_timeout: None,
@@ -137,6 +140,7 @@ impl SandboxOptionsBuilder {
         image => start.image;
         workdir => start.workdir;
         scope => start.scope;
+        group => start.group;
         shell => start.shell;
         exec => start.exec;
     }

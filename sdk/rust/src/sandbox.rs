@@ -7,7 +7,7 @@ use crate::http::Transport;
 use crate::options::{SandboxOptions, StartOptions};
 use crate::settings::{random_name, Endpoint};
 use crate::stream::{gather, open_events, CodeStream};
-use crate::types::{code, method, SandboxInfo, SandboxMetrics};
+use crate::types::{code, method, NetworkInfo, SandboxInfo, SandboxMetrics};
 use crate::{bytes, wire, SandboxError, Stream};
 use serde_json::{json, Map, Value};
 use std::fmt;
@@ -263,8 +263,23 @@ impl<L: Language> Sandbox<L> {
         SandboxInfo::from_wire(&self.inner.call(method::KEEP_ALIVE, params, Some(QUERY_LIMIT)).await?)
     }
 
+    /// What the network may reach now, who is in its group, and how often it was denied what.
+    pub async fn network(&self) -> Result<NetworkInfo, SandboxError> {
+        self.check_started()?;
+        NetworkInfo::from_wire(&self.inner.call(method::NETWORK_GET, json!({}), Some(QUERY_LIMIT)).await?)
+    }
+
+    /// Gives the network other rules in place of all that it has, at once: what they do not allow is
+    /// cut.  `rules`: as `network` of the options; none leave the scope alone.
+    pub async fn set_network<S: AsRef<str>>(&self, rules: &[S]) -> Result<NetworkInfo, SandboxError> {
+        self.check_started()?;
+        let rules: Vec<&str> = rules.iter().map(AsRef::as_ref).collect();
+        let params = json!({"rules": rules});
+        NetworkInfo::from_wire(&self.inner.call(method::NETWORK_SET, params, Some(QUERY_LIMIT)).await?)
+    }
+
     /// The last lines (at most `tail`, default 200) of a log: `console` (default; what the sandbox's
-    /// kernel and first process print), `vm` or `supervisor`.
+    /// kernel and first process print), `vm`, `supervisor` or `net` (what the network was denied).
     pub async fn logs(&self, source: Option<&str>, tail: Option<u32>) -> Result<Vec<String>, SandboxError> {
         self.check_started()?;
         let params = json!({"source": source, "tail": tail});
@@ -406,7 +421,13 @@ fn config<L: Language>(o: &StartOptions) -> Value {
             add(key, json!(list));
         }
     }
-    for (key, text) in [("workdir", &o.workdir), ("scope", &o.scope), ("shell", &o.shell), ("exec", &o.exec)] {
+    for (key, text) in [
+        ("workdir", &o.workdir),
+        ("scope", &o.scope),
+        ("group", &o.group),
+        ("shell", &o.shell),
+        ("exec", &o.exec),
+    ] {
         if let Some(text) = text {
             add(key, json!(text));
         }

@@ -14,6 +14,8 @@ pub(crate) mod method {
     pub const KEEP_ALIVE: &str = "sandbox.keep_alive";
     pub const LOGS: &str = "sandbox.logs";
     pub const LIST: &str = "sandbox.list";
+    pub const NETWORK_GET: &str = "sandbox.network.get";
+    pub const NETWORK_SET: &str = "sandbox.network.set";
     pub const METRICS_GET: &str = "sandbox.metrics.get";
     pub const REPL_RUN: &str = "sandbox.repl.run";
     pub const COMMAND_RUN: &str = "sandbox.command.run";
@@ -120,7 +122,7 @@ pub struct SandboxInfo {
     /// MiB
     pub memory: Option<i64>,
     pub cpus: Option<i64>,
-    /// what its network reaches: none, public or any
+    /// what its network reaches: none, group, public or any
     pub scope: Option<String>,
     /// seconds without use after which it is stopped; null: never
     pub idle_timeout: Option<f64>,
@@ -170,6 +172,70 @@ impl SandboxMetrics {
             cpu_usage: wire::optional(o, "cpu_usage", wire::number)?,
             memory_usage: wire::optional(o, "memory_usage", wire::integer)?,
             disk_usage: wire::optional(o, "disk_usage", wire::integer)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NetworkCounter {
+    /// passed and lost (frames), or the reason for which something was denied or dropped; docs/network.md lists them
+    pub name: String,
+    /// since the sandbox started
+    pub count: i64,
+}
+
+impl NetworkCounter {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            name: wire::required(o, "name", wire::string)?,
+            count: wire::required(o, "count", wire::integer)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NetworkMember {
+    /// of the sandbox, in small letters: as the others of the group reach it
+    pub name: String,
+    /// in the group's network
+    pub address: String,
+}
+
+impl NetworkMember {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            name: wire::required(o, "name", wire::string)?,
+            address: wire::required(o, "address", wire::string)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NetworkInfo {
+    pub scope: String,
+    /// the group it is in; null: none
+    pub group: Option<String>,
+    /// it was started with nothing open to the outside, and no rule can open anything
+    pub closed: bool,
+    /// in their order
+    pub rules: Vec<String>,
+    pub counters: Vec<NetworkCounter>,
+    /// the others of its group
+    pub members: Vec<NetworkMember>,
+}
+
+impl NetworkInfo {
+    pub(crate) fn from_wire(o: &Value) -> Result<Self, SandboxError> {
+        Ok(Self {
+            scope: wire::required(o, "scope", wire::string)?,
+            group: wire::optional(o, "group", wire::string)?,
+            closed: wire::required(o, "closed", wire::boolean)?,
+            rules: wire::list(o, "rules", wire::string)?,
+            counters: wire::objects(o, "counters", NetworkCounter::from_wire)?,
+            members: wire::objects(o, "members", NetworkMember::from_wire)?,
         })
     }
 }

@@ -23,7 +23,7 @@ from ._async_exec import CodeStream, CommandStream, Process
 from ._async_files import Files, FileStream
 from ._events import ExitStatus, Output
 from ._protocol import RichResult
-from ._wire import FileInfo, Line, PortInfo, SandboxInfo, SandboxMetrics
+from ._wire import FileInfo, Line, NetworkCounter, NetworkInfo, NetworkMember, PortInfo, SandboxInfo, SandboxMetrics
 from .errors import (
     AccessDeniedError,
     ApiError,
@@ -76,6 +76,9 @@ __all__ = [
     "RichResult",
     "SandboxFailedError",
     "PortInfo",
+    "NetworkCounter",
+    "NetworkInfo",
+    "NetworkMember",
     "SandboxInfo",
     "SandboxMetrics",
     "SandboxNotFoundError",

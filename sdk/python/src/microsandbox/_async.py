@@ -12,7 +12,7 @@ from ._async_exec import CodeStream, CommandStream, Listener, Opening, Process, 
 from ._async_files import Files
 from ._async_http import Transport
 from ._settings import Endpoint
-from ._wire import CommandResult, ReplResult, SandboxInfo, SandboxMetrics
+from ._wire import CommandResult, NetworkInfo, ReplResult, SandboxInfo, SandboxMetrics
 from .errors import MicrosandboxError, RequestTimeoutError, SandboxNotFoundError
 
 _Sandbox = TypeVar("_Sandbox", bound="BaseSandbox")
@@ -282,6 +282,7 @@ class BaseSandbox(p.SandboxState):
         *,
         scope: Optional[str] = None,
         network: Optional[Sequence[str]] = None,
+        group: Optional[str] = None,
         idle_timeout: Optional[float] = None,
     ) -> None:
         """Starts the sandbox and waits until it answers; does nothing if it was started already.
@@ -292,7 +293,8 @@ class BaseSandbox(p.SandboxState):
             cpus: default 1; rounded
             envs: ["KEY=VALUE", ...] or a mapping
             workdir: where code and programs start
-            scope: what the network reaches: "none", "public" (default), "any"
+            scope: what the network reaches: "none", "group", "public" (default), "any"
+            group: of scope "group": the sandboxes of the same group reach each other by name
             network: rules on top of it: ["allow tcp example.org:443", "default deny", "limit connects 50"]
             timeout: seconds, default 180
             idle_timeout: seconds without a call after which it is stopped; default: never
@@ -346,10 +348,22 @@ class BaseSandbox(p.SandboxState):
         """
         return SandboxInfo.from_wire(await self._http.call(self._keep_alive_call(idle_timeout)))
 
+    async def network(self) -> NetworkInfo:
+        """What the sandbox's network may reach now, who is in its group, and how often it was denied what."""
+        return NetworkInfo.from_wire(await self._http.call(self._network_call(None)))
+
+    async def set_network(self, rules: Sequence[str]) -> NetworkInfo:
+        """Gives the network other rules in place of all that it has, at once: what they do not allow is cut.
+
+        `rules`: as `network` of start(); an empty list leaves the scope alone.
+        """
+        return NetworkInfo.from_wire(await self._http.call(self._network_call(rules)))
+
     async def logs(self, source: Optional[str] = None, tail: Optional[int] = None) -> List[str]:
         """The last lines (`tail`, default 200) of a log.
 
-        `source`: "console" (default; what the sandbox's kernel and programs say), "vm" or "supervisor".
+        `source`: "console" (default; what the sandbox's kernel and programs say), "vm", "supervisor" or "net"
+        (what the network was denied).
         """
         return self._log_lines(await self._http.call(self._logs_call(source, tail)))
 

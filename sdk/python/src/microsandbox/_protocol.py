@@ -251,6 +251,7 @@ class SandboxState:
         exec: Optional[str] = None,
         scope: Optional[str] = None,
         network: Optional[Sequence[str]] = None,
+        group: Optional[str] = None,
         idle_timeout: Optional[float] = None,
         timeout: Optional[float] = None,
     ) -> None:
@@ -273,6 +274,7 @@ class SandboxState:
             "exec": exec,
             "scope": scope,
             "network": network,
+            "group": group,
             "idle_timeout": idle_timeout,
             "timeout": timeout,
         }
@@ -323,7 +325,7 @@ class SandboxState:
             "cpus": max(1, int((DEFAULT_CPUS if o["cpus"] is None else o["cpus"]) + 0.5)),
             "envs": [f"{k}={v}" for k, v in envs.items()] if isinstance(envs, Mapping) else envs,
         }
-        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope", "idle_timeout", "network"):
+        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope", "idle_timeout", "network", "group"):
             config[key] = o[key]
         config = {k: _plain(v) for k, v in config.items() if v is not None}
         return Call(_wire.START, self._params(config=config, timeout=timeout), timeout + GRACE)
@@ -385,6 +387,12 @@ class SandboxState:
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise InvalidResponseError("the server's answer has no proper 'lines'")
         return lines
+
+    def _network_call(self, rules: Optional[Sequence[str]]) -> Call:
+        self._check_started()
+        if rules is None:
+            return Call(_wire.NETWORK_GET, self._params(), QUERY_LIMIT)
+        return Call(_wire.NETWORK_SET, self._params(rules=list(rules)), QUERY_LIMIT)
 
     def _restart_call(self, timeout: Optional[float]) -> Call:
         self._check_started()

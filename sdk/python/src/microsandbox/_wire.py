@@ -14,6 +14,8 @@ GET = "sandbox.get"
 KEEP_ALIVE = "sandbox.keep_alive"
 LOGS = "sandbox.logs"
 LIST = "sandbox.list"
+NETWORK_GET = "sandbox.network.get"
+NETWORK_SET = "sandbox.network.set"
 METRICS_GET = "sandbox.metrics.get"
 REPL_RUN = "sandbox.repl.run"
 COMMAND_RUN = "sandbox.command.run"
@@ -130,7 +132,7 @@ class SandboxInfo:
     #: MiB
     memory: Optional[int]
     cpus: Optional[int]
-    #: what its network reaches: none, public or any
+    #: what its network reaches: none, group, public or any
     scope: Optional[str]
     #: seconds without use after which it is stopped; null: never
     idle_timeout: Optional[float]
@@ -176,6 +178,61 @@ class SandboxMetrics:
             cpu_usage=_optional(o, "cpu_usage", float),
             memory_usage=_optional(o, "memory_usage", int),
             disk_usage=_optional(o, "disk_usage", int),
+        )
+
+
+@dataclass(frozen=True)
+class NetworkCounter:
+    #: passed and lost (frames), or the reason for which something was denied or dropped; docs/network.md lists them
+    name: str
+    #: since the sandbox started
+    count: int
+
+    @classmethod
+    def from_wire(cls, o: Any) -> NetworkCounter:
+        return cls(
+            name=_required(o, "name", str),
+            count=_required(o, "count", int),
+        )
+
+
+@dataclass(frozen=True)
+class NetworkMember:
+    #: of the sandbox, in small letters: as the others of the group reach it
+    name: str
+    #: in the group's network
+    address: str
+
+    @classmethod
+    def from_wire(cls, o: Any) -> NetworkMember:
+        return cls(
+            name=_required(o, "name", str),
+            address=_required(o, "address", str),
+        )
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    scope: str
+    #: the group it is in; null: none
+    group: Optional[str]
+    #: it was started with nothing open to the outside, and no rule can open anything
+    closed: bool
+    #: in their order
+    rules: Tuple[str, ...]
+    counters: Tuple[NetworkCounter, ...]
+    #: the others of its group
+    members: Tuple[NetworkMember, ...]
+
+    @classmethod
+    def from_wire(cls, o: Any) -> NetworkInfo:
+        return cls(
+            scope=_required(o, "scope", str),
+            group=_optional(o, "group", str),
+            closed=_required(o, "closed", bool),
+            rules=tuple(_checked(x, str, "rules") for x in _required(o, "rules", list)),
+            counters=tuple(NetworkCounter.from_wire(x) for x in _required(o, "counters", list)),
+            members=tuple(NetworkMember.from_wire(x) for x in _required(o, "members", list)),
         )
 
 

@@ -21,7 +21,7 @@ from ._settings import Endpoint
 from ._sync_exec import CodeStream, CommandStream, Listener, Process, gather, open_events
 from ._sync_files import Files, FileStream
 from ._sync_http import Transport
-from ._wire import CommandResult, FileInfo, Line, ReplResult, SandboxInfo, SandboxMetrics
+from ._wire import CommandResult, FileInfo, Line, NetworkInfo, ReplResult, SandboxInfo, SandboxMetrics
 from .errors import MicrosandboxError, RequestTimeoutError, SandboxNotFoundError
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Process",
     "PythonSandbox",
     "RichResult",
+    "NetworkInfo",
     "SandboxInfo",
     "SandboxMetrics",
     "list_sandboxes",
@@ -224,6 +225,7 @@ class BaseSandbox(p.SandboxState):
         *,
         scope: Optional[str] = None,
         network: Optional[Sequence[str]] = None,
+        group: Optional[str] = None,
         idle_timeout: Optional[float] = None,
     ) -> None:
         """See microsandbox.BaseSandbox.start()."""
@@ -270,6 +272,14 @@ class BaseSandbox(p.SandboxState):
     def keep_alive(self, idle_timeout: Optional[float] = p.AS_IT_IS) -> SandboxInfo:
         """See microsandbox.BaseSandbox.keep_alive()."""
         return SandboxInfo.from_wire(self._http.call(self._keep_alive_call(idle_timeout)))
+
+    def network(self) -> NetworkInfo:
+        """See microsandbox.BaseSandbox.network()."""
+        return NetworkInfo.from_wire(self._http.call(self._network_call(None)))
+
+    def set_network(self, rules: Sequence[str]) -> NetworkInfo:
+        """See microsandbox.BaseSandbox.set_network()."""
+        return NetworkInfo.from_wire(self._http.call(self._network_call(rules)))
 
     def logs(self, source: Optional[str] = None, tail: Optional[int] = None) -> List[str]:
         """See microsandbox.BaseSandbox.logs()."""
