@@ -104,6 +104,7 @@ int cmd_exe(const struct cli_command *cmd, int argc, char **argv);
 int cmd_image(const struct cli_command *cmd, int argc, char **argv);
 int cmd_doctor(const struct cli_command *cmd, int argc, char **argv);
 int cmd_mcp(const struct cli_command *cmd, int argc, char **argv);
+int cmd_net(const struct cli_command *cmd, int argc, char **argv);
 int cmd_server(const struct cli_command *cmd, int argc, char **argv);
 int cmd_supervise(const struct cli_command *cmd, int argc, char **argv);
 int cmd_volume(const struct cli_command *cmd, int argc, char **argv);
@@ -111,7 +112,7 @@ int cmd_version(const struct cli_command *cmd, int argc, char **argv);
 int cmd_help(const struct cli_command *cmd, int argc, char **argv);
 int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
 
-extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], server_opts[], supervise_opts[],
-	volume_opts[];
+extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], net_opts[], server_opts[],
+	supervise_opts[], volume_opts[];
 
 #endif

@@ -13,6 +13,7 @@
 #include "cli/session.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
+#include "lib/groups.h"
 #include "lib/launch.h"
 #include "lib/volumes.h"
 #include "sys/parts.h"
@@ -36,10 +37,13 @@ enum exe_opt {
 	EXE_WORKDIR,
 	EXE_USER,
 	EXE_SCOPE,
+	EXE_GROUP,
+	EXE_NAME,
 	EXE_NET_ALLOW,
 	EXE_NET_DENY,
 	EXE_NET_DEFAULT,
 	EXE_NET_LIMIT,
+	EXE_NET_LOG,
 	EXE_EXEC,
 	EXE_TIMEOUT,
 	EXE_ENGINE,
@@ -72,7 +76,10 @@ const struct cli_opt exe_opts[] = {
 			  "directory to start in (default: the image's)" },
 	[EXE_USER] = { "user", NULL, "u", "USER",
 		       "name, uid, name:group or uid:gid (default: the image's)" },
-	[EXE_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, public (default), any" },
+	[EXE_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, group, public (default), any" },
+	[EXE_GROUP] = { "group", NULL, "", "GROUP",
+			"scope group: the sandboxes of GROUP, by name, and nobody else" },
+	[EXE_NAME] = { "name", NULL, "", "NAME", "the sandbox's name (default: a random one)" },
 	[EXE_NET_ALLOW] = { "net-allow", NULL, "", "RULE",
 			    "open a target: 'tcp example.org:443' (repeatable, first match "
 			    "counts)" },
@@ -83,6 +90,8 @@ const struct cli_opt exe_opts[] = {
 	[EXE_NET_LIMIT] = { "net-limit", NULL, "", "LIMIT",
 			    "'in-bytes 10M', 'connects 50': a second; 'connections 20' "
 			    "(repeatable)" },
+	[EXE_NET_LOG] = { "net-log", NULL, "", "FILE",
+			  "append what the network denied to FILE; - = standard error" },
 	[EXE_EXEC] = { "exec", NULL, "ex", "PROGRAM", "run this program instead of the image's" },
 	[EXE_TIMEOUT] = { "timeout", NULL, "", "TIME",
 			  "kill the command after 30, 1.5s, 2m, 1h (status 124)" },
@@ -106,6 +115,7 @@ struct exe {
 	const struct cli_command *cmd;
 	const char *image, *script, *program;
 	const char *workdir, *user, *scope, *engine, *kernel, *jail;
+	const char *group, *name, *net_log; /* NULL = none */
 	uint64_t cpus, memory, disk, timeout_ms, boot_timeout_ms, volume_timeout_ms;
 	struct volume_list volumes;
 	bool quiet, tty, no_tty;
@@ -177,9 +187,38 @@ static int exe_add_volume(struct exe *x, bool tmpfs, const char *v)
 	return 0;
 }
 
-static int exe_parse_option(struct exe *x, int opt, const char *v)
+static int exe_parse_network(struct exe *x, int opt, const char *v)
 {
 	static const char *const scopes[] = { "none", "public", "any", "group", NULL };
+
+	switch (opt) {
+	case EXE_SCOPE:
+		x->scope = v;
+		return exe_one_of(x, "scope", v, scopes);
+	case EXE_GROUP:
+	case EXE_NAME:
+		*(opt == EXE_GROUP ? &x->group : &x->name) = v;
+		return cli_is_name(v) ? 0
+				      : cli_usage(x->cmd,
+						  "--%s is '%s': give up to 63 letters, digits, - "
+						  "and _",
+						  exe_opts[opt].name, v);
+	case EXE_NET_LOG:
+		x->net_log = v;
+		return *v ? 0 : cli_usage(x->cmd, "--net-log needs a file, or -");
+	case EXE_NET_ALLOW:
+		return net_opts_add(x->cmd, "net-allow", "allow", v, &x->network);
+	case EXE_NET_DENY:
+		return net_opts_add(x->cmd, "net-deny", "deny", v, &x->network);
+	case EXE_NET_DEFAULT:
+		return net_opts_add(x->cmd, "net-default", "default", v, &x->network);
+	default:
+		return net_opts_add(x->cmd, "net-limit", "limit", v, &x->network);
+	}
+}
+
+static int exe_parse_option(struct exe *x, int opt, const char *v)
+{
 	static const char *const engines[] = { "auto", "kvm", "tcg", NULL };
 	static const char *const jails[] = { "full", "reduced", NULL };
 	const char *eq;
@@ -222,20 +261,14 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 		x->user = v;
 		return 0;
 	case EXE_SCOPE:
-		x->scope = v;
-		if (!strcasecmp(v, "group"))
-			return cli_usage(
-				x->cmd,
-				"--scope group is not supported yet: use none, public or any");
-		return exe_one_of(x, "scope", v, scopes);
+	case EXE_GROUP:
+	case EXE_NAME:
+	case EXE_NET_LOG:
 	case EXE_NET_ALLOW:
-		return net_opts_add(x->cmd, "net-allow", "allow", v, &x->network);
 	case EXE_NET_DENY:
-		return net_opts_add(x->cmd, "net-deny", "deny", v, &x->network);
 	case EXE_NET_DEFAULT:
-		return net_opts_add(x->cmd, "net-default", "default", v, &x->network);
 	case EXE_NET_LIMIT:
-		return net_opts_add(x->cmd, "net-limit", "limit", v, &x->network);
+		return exe_parse_network(x, opt, v);
 	case EXE_EXEC:
 		x->program = v;
 		return *v ? 0 : cli_usage(x->cmd, "--exec needs a program");
@@ -307,6 +340,13 @@ static int exe_parse(struct exe *x, struct cli_args *a)
 	}
 	if (!*x->image)
 		return cli_usage(x->cmd, "the image's name is empty");
+	/* Who names a group wants to be in it. */
+	if (x->group && !x->scope)
+		x->scope = "group";
+	if (!x->scope)
+		x->scope = "public";
+	if (!strcasecmp(x->scope, "group") != !!x->group)
+		return cli_usage(x->cmd, "--scope group and --group NAME go together");
 	if (x->ports.n && !strcasecmp(x->scope, "none"))
 		return cli_usage(x->cmd, "--port needs a network, and --scope none has none");
 	x->args = a->n_rest ? a->rest : NULL;
@@ -400,6 +440,36 @@ static int exe_strdup(char **to, const char *s, struct err *e)
 	return *to ? 0 : err_errno(e, ENOMEM, "sandbox configuration");
 }
 
+/* The supervisor works in another directory. */
+static int exe_net_log(const struct exe *x, struct sandbox_config *cfg, struct err *e)
+{
+	auto_free char *cwd = NULL;
+
+	if (!x->net_log || !strcmp(x->net_log, "-") || *x->net_log == '/')
+		return exe_strdup(&cfg->net_log, x->net_log ? x->net_log : "", e);
+	cwd = getcwd(NULL, 0);
+	if (!cwd || asprintf(&cfg->net_log, "%s/%s", cwd, x->net_log) < 0) {
+		cfg->net_log = NULL;
+		return err_errno(e, errno, "--net-log");
+	}
+	return 0;
+}
+
+static int exe_fill_network(const struct exe *x, const char *home, struct sandbox_config *cfg,
+			    struct err *e)
+{
+	int rc;
+
+	if ((rc = exe_strdup(&cfg->scope, x->scope, e)) ||
+	    (rc = net_opts_text(&x->network, &cfg->network, e)) || (rc = exe_net_log(x, cfg, e)))
+		return rc;
+	for (char *p = cfg->scope; *p; p++)
+		*p |= 0x20;
+	if (x->name)
+		rc = exe_strdup(&cfg->name, x->name, e);
+	return !rc && x->group ? groups_set(cfg, home, NULL, x->group, e) : rc;
+}
+
 static int exe_fill_config(struct exe *x, const struct image *image, const char *home,
 			   struct sandbox_config *cfg, struct err *e)
 {
@@ -414,9 +484,7 @@ static int exe_fill_config(struct exe *x, const struct image *image, const char 
 	if ((rc = exe_strdup(&cfg->image, x->image, e)) ||
 	    (rc = exe_strdup(&cfg->image_path, image->rootfs, e)) ||
 	    (rc = exe_strdup(&cfg->engine, x->engine, e)) ||
-	    (rc = exe_strdup(&cfg->scope, x->scope, e)) ||
-	    (rc = exe_strdup(&cfg->jail, x->jail, e)) ||
-	    (rc = net_opts_text(&x->network, &cfg->network, e)) ||
+	    (rc = exe_fill_network(x, home, cfg, e)) || (rc = exe_strdup(&cfg->jail, x->jail, e)) ||
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
 	    (rc = volumes_parent(home, NULL, &volumes, e)) ||
 	    (rc = volumes_resolve(&x->volumes, &(struct volumes_policy){ .parent = volumes }, e)) ||
@@ -425,8 +493,6 @@ static int exe_fill_config(struct exe *x, const struct image *image, const char 
 	cfg->volumes = x->volumes;
 	x->volumes.n = 0;
 	cfg->volume_timeout_s = (unsigned)((x->volume_timeout_ms + 999) / 1000);
-	for (char *p = cfg->scope; *p; p++)
-		*p |= 0x20;
 	if (!x->kernel)
 		return parts_path("vmlinux", &cfg->kernel, e);
 	cfg->kernel = realpath(x->kernel, NULL);
@@ -499,7 +565,6 @@ int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 {
 	struct exe x = {
 		.cmd = cmd,
-		.scope = "public",
 		.engine = "auto",
 		.jail = "full",
 		.cpus = 1,

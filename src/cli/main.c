@@ -48,6 +48,24 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_volume,
 	},
 	{
+		.name = "net",
+		.args = "show|set|wait NAME [PORT] [OPTIONS]",
+		.summary = "the network of a sandbox while it runs",
+		.details =
+			"show says what it may reach, who is in its group, and what was denied so "
+			"often; set gives\n"
+			"it other rules in place of all that it has. They hold at once: what they "
+			"do not allow is\n"
+			"cut. wait comes back when a program in it accepts connections on TCP "
+			"port PORT. NAME is a\n"
+			"sandbox of the server or of msx, or a sandbox's directory. Which attempts "
+			"were denied is in\n"
+			"the sandbox's log/net.log: `msb server log NAME --source net`, or `msx "
+			"--net-log FILE`.\n",
+		.opts = net_opts,
+		.run = cmd_net,
+	},
+	{
 		.name = "doctor",
 		.args = "[--json]",
 		.summary = "check what sandboxes need, and say what to do",

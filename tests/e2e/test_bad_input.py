@@ -31,7 +31,7 @@ def one_line(p, status, *words):
     (["python", "--env", "novalue"], ["KEY=VALUE"]),
     (["python", "--workdir", "relative"], ["absolute"]),
     (["python", "--scope", "local"], ["none, public, any"]),
-    (["python", "--scope", "group"], ["not supported yet"]),
+    (["python", "--scope", "group"], ["--group", "go together"]),
     (["python", "-v", "/tmp:tmp"], ["not absolute", "give HOST:GUEST"]),
     (["python", "--net-allow", "privat"], ["--net-allow 'privat'", "is no group"]),
     (["python", "--net-deny", "10.0.0.1/8"], ["--net-deny", "write 10.0.0.0/8"]),

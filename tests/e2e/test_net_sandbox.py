@@ -44,8 +44,17 @@ def test_any_reaches_the_host_by_name(box, listener):
         == ["open", "Connection refused"]
 
 
-def test_none_has_no_network(box, listener):
-    assert probe(box, "none", f"10.0.2.4:{listener}", "192.168.1.1:80") == ["Network is unreachable"] * 2
+def test_none_is_shut_and_says_what_was_denied(box, listener, tmp_path):
+    """At once, names too; what it was is in a file of the caller's, which is there when the sandbox is gone."""
+    log = tmp_path / "net.log"
+    refused = "Connection refused"
+    assert probe(box, "none", f"10.0.2.4:{listener}", "192.168.1.1:80", "169.254.169.254:80", "8.8.8.8:53", "example.org:80",
+                 "10.0.2.99:1", options=("--net-log", str(log))) == [refused] * 4 + ["Name or service not known", refused]
+    text = log.read_text()
+    for what in (f"dst=10.0.2.4 port={listener}", "dst=192.168.1.1 port=80", "dst=169.254.169.254 port=80",
+                 "dst=8.8.8.8 port=53", "proto=dns type=1 name=example.org", "dst=10.0.2.99 port=1"):
+        assert any("event=denied scope=none reason=scope" in line and what in line for line in text.splitlines()), (what, text)
+    box.assert_nothing_left()
 
 
 def test_rules_on_the_command_line(box, listener):

@@ -306,7 +306,7 @@ def test_errors_of_start(server):
                          ({"image": "python", "memory": 1}, "memory"), ({"image": "python", "volumes": ["/a:/b"]}, "volumes"),
                          ({"image": "python", "ports": ["1:x"]}, "port '1:x'"), ({"image": "python", "ports": ["x" * 81]}, "ports[0]"),
                          ({"image": "python", "memroy": 512}, "memroy"),
-                         ({"image": "python", "scope": "everything"}, "none, public, any")]:
+                         ({"image": "python", "scope": "everything"}, "none, group, public, any")]:
         with pytest.raises(RpcError) as e:
             server.call("sandbox.start", sandbox="bad", config=config)
         assert e.value.code == -32602 and e.value.status == 400 and text in e.value.message, config
