@@ -30,6 +30,8 @@ const struct jail_syscall net_syscalls[] = {
 	/* Sockets towards the world, made by libslirp for the guest, and by us for DNS. */
 	{ SYS_socket, "a connection of the guest; a question to a resolver", 0, LOW32, AF_INET },
 	{ SYS_socket, "a question to a resolver that has an IPv6 address", 0, LOW32, AF_INET6 },
+	{ SYS_socketpair, "what stands between a connection and its secrets", 0, LOW32, AF_UNIX },
+	{ SYS_dup3, "the same, in the place of libslirp's socket" },
 	{ SYS_connect, "its destination, after the policy" },
 	{ SYS_accept4, "a connection to a published port" },
 	{ SYS_bind, "libslirp: the local end of a datagram socket" },

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/confine.h"
+#include "net/secrets.h"
 #include "net/stack.h"
 #include "sys/signals.h"
 
@@ -25,7 +26,7 @@
 	"usage: msb-net --frames-fd N [--scope public|any|group|none] [--name SANDBOX]\n" \
 	"               [--guest-mac XX:XX:XX:XX:XX:XX] [--log-level error|warn|info|debug]\n" \
 	"               [--policy TEXT] [--control-fd N] [--ipv6] [--closed] [--group NUMBER]\n" \
-	"               [--publish N:tcp|udp:GUEST-PORT]... [--seccomp-log]\n" \
+	"               [--publish N:tcp|udp:GUEST-PORT]... [--secrets-fd N] [--seccomp-log]\n" \
 	"Carries the frames of a VM's NIC (descriptor N); started by 'msb supervise'.\n"
 
 struct main_options {
@@ -112,6 +113,10 @@ static int main_parse_option(int opt, const char *arg, struct main_options *o, s
 		if (main_parse_fd(arg, &o->stack.control_fd) < 0)
 			return err_set(e, EINVAL, "--control-fd %s is no open descriptor", arg);
 		return 0;
+	case 'x':
+		if (main_parse_fd(arg, &o->stack.secrets_fd) < 0)
+			return err_set(e, EINVAL, "--secrets-fd %s is no open descriptor", arg);
+		return 0;
 	case '6':
 		o->stack.ipv6 = true;
 		return 0;
@@ -162,6 +167,7 @@ static int main_parse(int argc, char **argv, struct main_options *o, struct err 
 		{ "frames-fd", required_argument, NULL, 'f' },
 		{ "scope", required_argument, NULL, 's' },
 		{ "control-fd", required_argument, NULL, 'c' },
+		{ "secrets-fd", required_argument, NULL, 'x' },
 		{ "ipv6", no_argument, NULL, '6' },
 		{ "closed", no_argument, NULL, 'C' },
 		{ "group", required_argument, NULL, 'g' },
@@ -218,6 +224,12 @@ __attribute__((visibility("default"))) int accept(int fd, __SOCKADDR_ARG addr,
 	return ports_accept(fd, addr.__sockaddr__, len);
 }
 
+/* And with this one it opens those of the guest, some of which get secrets (secrets.c). */
+__attribute__((visibility("default"))) int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
+{
+	return secrets_connect(fd, addr.__sockaddr__, len);
+}
+
 /*
  * A connection has two buffers of 144 KiB in libslirp, just more than what libc takes from the
  * kernel and gives back each time: page faults and system calls that cost more than all the
@@ -262,6 +274,7 @@ int main(int argc, char **argv)
 		.stack = {
 			.frames_fd = -1,
 			.control_fd = -1,
+			.secrets_fd = -1,
 			.scope = NET_SCOPE_PUBLIC,
 			.guest_mac = { 0x02, 0, 0, 0, 0, 0x0f },
 		},

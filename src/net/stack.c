@@ -63,6 +63,7 @@
 #include "net/hostaddr.h"
 #include "net/mss.h"
 #include "net/ports.h"
+#include "net/secrets.h"
 #include "net/wire.h"
 
 #define STACK_SOCKETS_MAX 1024u
@@ -80,8 +81,9 @@ struct stack {
 	struct dnsproxy dns;
 	struct ports ports;
 	struct group group;
+	struct secrets secrets;
 	struct pollfd fds[STACK_FIXED + DNSPROXY_ASKS + NETGROUP_MEMBERS_MAX + PORTS_MAX +
-			  STACK_SOCKETS_MAX];
+			  SECRETS_POLLS + STACK_SOCKETS_MAX];
 	nfds_t n_fds, group_at, ports_at; /* where those of members and of the UDP ports start */
 	int failed; /* negative errno of the frame socket, found in a callback */
 	bool arp; /* the guest's MAC may be known now: libslirp sends what waits in its next round */
@@ -162,6 +164,7 @@ static void stack_cb_unregister_fd(int fd, void *opaque)
 	struct stack *s = opaque;
 
 	ports_fd_closed(&s->ports, fd);
+	secrets_fd_closed(&s->secrets, fd);
 }
 
 static void stack_cb_notify(void *opaque)
@@ -336,6 +339,8 @@ static int stack_get_revents(int index, void *opaque)
 
 	if (got & POLLOUT)
 		events |= SLIRP_POLL_OUT;
+	if ((got & (POLLOUT | POLLERR | POLLHUP)) == POLLOUT)
+		secrets_fd_connected(&s->secrets, s->fds[index].fd);
 	/* The sockets before this one may just have filled the queue, or used up the limit. */
 	if (stack_holds_back(s))
 		return events;
@@ -397,6 +402,7 @@ static int stack_wait(struct stack *s, const sigset_t *mask)
 	s->ports_at = s->n_fds;
 	if (s->slirp) {
 		s->n_fds += ports_fill(&s->ports, s->fds + s->n_fds, stack_holds_back(s));
+		s->n_fds += secrets_fill(&s->secrets, s->fds + s->n_fds);
 		slirp_pollfds_fill(s->slirp, &timeout_ms, stack_add_poll, s);
 		ports_reap(&s->ports);
 	}
@@ -447,8 +453,10 @@ static int stack_round(struct stack *s, const sigset_t *mask, struct err *e)
 	if (rc < 0 && !s->failed)
 		s->failed = rc;
 	rc = 0;
-	if (s->slirp)
+	if (s->slirp) {
+		secrets_serve(&s->secrets);
 		slirp_pollfds_poll(s->slirp, 0, stack_get_revents, s);
+	}
 	/* After libslirp's own sockets: it may close some of them on a guest's frame. */
 	if (s->fds[0].revents & (POLLIN | POLLHUP | POLLERR) || frames_waiting(&s->frames))
 		rc = stack_read_frames(s, e);
@@ -571,6 +579,7 @@ int stack_create(struct stack **out, const struct stack_config *cfg, struct err 
 	stack_set_up(s, cfg);
 	if ((rc = dnsproxy_init(&s->dns, e)) ||
 	    (rc = group_init(&s->group, cfg->group, cfg->name, cfg->key, e)) ||
+	    (rc = secrets_init(&s->secrets, cfg->secrets_fd, &s->gate.pins, e)) ||
 	    (rc = frames_init(&s->frames, cfg->frames_fd, e)))
 		goto fail;
 	if (!cfg->closed && ((rc = hostaddr_init(&s->hostaddr, &s->gate.policy, e)) ||
@@ -591,6 +600,7 @@ void stack_destroy(struct stack *s)
 		slirp_cleanup(s->slirp);
 		ports_fini(&s->ports);
 	}
+	secrets_fini(&s->secrets);
 	group_fini(&s->group);
 	dnsproxy_fini(&s->dns);
 	frames_fini(&s->frames);
@@ -603,4 +613,5 @@ void stack_log_summary(const struct stack *s)
 	netlog_summary(&s->gate.log, s->frames.dropped + s->group.lost);
 	if (s->slirp)
 		ports_log_summary(&s->ports);
+	secrets_log_summary(&s->secrets);
 }

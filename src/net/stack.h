@@ -26,6 +26,7 @@ struct stack_config {
 	struct netpolicy rules;
 	uint8_t guest_mac[6];
 	int control_fd; /* see net/control.h; -1 = none; not owned */
+	int secrets_fd; /* see net/secrets.h; -1 = none; stack_create() closes it */
 	uint32_t key; /* random */
 	struct ports_config ports[PORTS_MAX]; /* published; stack_create() takes the descriptors */
 	size_t n_ports;

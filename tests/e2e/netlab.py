@@ -243,8 +243,9 @@ class Lab:
 class NetProcess:
     """msb-net in the host namespace, with its end of the frame socket."""
 
-    def __init__(self, lab, program, scope, nameserver=DNS, extra=(), publish=()):
-        """publish: (bound socket, "tcp" or "udp", the guest's port); the sockets are closed here"""
+    def __init__(self, lab, program, scope, nameserver=DNS, extra=(), publish=(), fds=()):
+        """publish: (bound socket, "tcp" or "udp", the guest's port); the sockets are closed here
+        fds: descriptors that extra names"""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.frames = ours
@@ -260,7 +261,7 @@ class NetProcess:
                                  "--control-fd", str(control.fileno()), "--name", "test", *extra,
                                  *(a for s, proto, port in publish
                                    for a in ("--publish", f"{s.fileno()}:{proto}:{port}"))),
-                pass_fds=[lab.host.fd, theirs.fileno(), control.fileno(), *(s.fileno() for s, _, _ in publish)],
+                pass_fds=[lab.host.fd, theirs.fileno(), control.fileno(), *fds, *(s.fileno() for s, _, _ in publish)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=self.log)
             # The bind is made: the file's name is not needed any more.
