@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/image_find.h"
 #include "cli/net_opts.h"
+#include "cli/secret_opts.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
@@ -34,6 +35,7 @@ enum exe_opt {
 	EXE_VOLUME_TIMEOUT,
 	EXE_PORT,
 	EXE_ENV,
+	EXE_SECRET,
 	EXE_WORKDIR,
 	EXE_USER,
 	EXE_SCOPE,
@@ -72,6 +74,10 @@ const struct cli_opt exe_opts[] = {
 	[EXE_VOLUME_TIMEOUT] = { "volume-timeout", NULL, "", "TIME",
 				 "give up volumes whose file server is silent (default 30s)" },
 	[EXE_ENV] = { "env", NULL, "", "KEY=VALUE", "set an environment variable (repeatable)" },
+	[EXE_SECRET] = { "secret", NULL, "", "NAME@HOST[:PORT],…",
+			 "a placeholder in the sandbox, our variable's value in plain HTTP "
+			 "requests "
+			 "to HOST; NAME=env:VAR@…, NAME=file:PATH@… (repeatable)" },
 	[EXE_WORKDIR] = { "workdir", NULL, "", "DIR",
 			  "directory to start in (default: the image's)" },
 	[EXE_USER] = { "user", NULL, "u", "USER",
@@ -123,6 +129,7 @@ struct exe {
 	struct frame_list env, argv, rlimits;
 	struct netpolicy network;
 	struct publish_list ports;
+	struct secret_list secrets;
 	char **args; /* behind "--"; NULL = none */
 	int n_args;
 };
@@ -246,6 +253,8 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 		if (frame_list_add(&x->env_bytes, &x->env, v, strlen(v)))
 			return cli_usage(x->cmd, "--env: too much");
 		return 0;
+	case EXE_SECRET:
+		return secret_opts_add(x->cmd, v, &x->secrets);
 	case EXE_RLIMIT:
 		eq = strchr(v, '=');
 		if (!eq || eq == v || !eq[1])
@@ -421,6 +430,8 @@ static int exe_build_env(struct exe *x, const struct image_config *c, struct err
 		snprintf(term_var, sizeof(term_var), "TERM=%s", term);
 		rc = frame_list_add(&all, &list, term_var, strlen(term_var));
 	}
+	if (!rc)
+		rc = secret_opts_env(&x->secrets, &all, &list);
 	while (!rc && frame_list_next(&given, &s))
 		rc = frame_list_add(&all, &list, s.p, s.len);
 	if (rc) {
@@ -492,6 +503,8 @@ static int exe_fill_config(struct exe *x, const struct image *image, const char 
 		return rc;
 	cfg->volumes = x->volumes;
 	x->volumes.n = 0;
+	cfg->secrets = x->secrets;
+	x->secrets = (struct secret_list){ .v = NULL };
 	cfg->volume_timeout_s = (unsigned)((x->volume_timeout_ms + 999) / 1000);
 	if (!x->kernel)
 		return parts_path("vmlinux", &cfg->kernel, e);
@@ -590,6 +603,7 @@ int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 	image_free(image);
 out:
 	volume_list_fini(&x.volumes);
+	secret_list_fini(&x.secrets);
 	buf_fini(&x.env_bytes);
 	buf_fini(&x.argv_bytes);
 	buf_fini(&x.rlimit_bytes);

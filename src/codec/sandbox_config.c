@@ -41,6 +41,7 @@ void sandbox_config_fini(struct sandbox_config *c)
 	for (size_t i = 0; i < ARRAY_SIZE(config_strings); i++)
 		free(*config_string_at(c, &config_strings[i]));
 	volume_list_fini(&c->volumes);
+	secret_list_fini(&c->secrets);
 	*c = (struct sandbox_config){ .name = NULL };
 }
 

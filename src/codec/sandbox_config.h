@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "codec/publish.h"
+#include "codec/secret.h"
 #include "codec/volume.h"
 
 struct sandbox_config {
@@ -35,6 +36,8 @@ struct sandbox_config {
 	struct publish_list ports; /* the descriptors come with the supervisor's start */
 	struct volume_list volumes; /* host paths looked up and absolute; parents first */
 	unsigned volume_timeout_s; /* a file server that is silent for so long is given up */
+	/* Never part of config.json: handed down over a descriptor, see lib/launch.h. */
+	struct secret_list secrets;
 	bool ephemeral; /* ends with its owner's connection; nothing of it is kept */
 	bool detached; /* ephemeral, and outlives its owner's connection */
 };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -25,6 +26,7 @@
 #define LAUNCH_DIR_FD 3
 #define LAUNCH_OWNER_FD 4
 #define LAUNCH_PORTS_FD 5 /* the first of them */
+#define LAUNCH_SECRETS_FD (LAUNCH_PORTS_FD + (int)PUBLISH_MAX)
 
 /* Opens and locks <home>/run: whoever makes or sweeps directories there holds it. */
 static int launch_lock_run(const char *home, int *out, struct err *e)
@@ -122,14 +124,37 @@ static int launch_write_config(const struct sandbox_config *cfg, int dirfd, stru
 		  : file_write_at(dirfd, SANDBOX_CONFIG_FILE, text, strlen(text), 0600, false, e);
 }
 
+/* *@out: a sealed file in memory with the secrets; -1 = there are none. */
+static int launch_secrets(const struct secret_list *secrets, int *out, struct err *e)
+{
+	auto_close int fd = -1;
+	struct buf text = BUF_INIT;
+	int rc;
+
+	*out = -1;
+	if (!secrets->n)
+		return 0;
+	fd = memfd_create("secrets", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	rc = fd < 0 ? -errno : secret_list_format(secrets, &text);
+	if (!rc && write(fd, buf_data(&text), buf_len(&text)) != (ssize_t)buf_len(&text))
+		rc = -EIO;
+	if (!rc && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
+		rc = -errno;
+	secret_wipe_buf(&text);
+	if (rc)
+		return err_errno(e, -rc, "secrets");
+	*out = take_fd(&fd);
+	return 0;
+}
+
 /* @ports: the bound sockets of published ports. */
 static int launch_spawn(struct launch *l, int dirfd, bool detached, const int *ports,
-			size_t n_ports, struct err *e)
+			size_t n_ports, int secrets_fd, struct err *e)
 {
 	auto_free char *self = NULL;
 	auto_close int theirs = -1;
-	char dir_fd_text[12], owner_fd_text[12], ports_fd_text[12];
-	struct child_fd fds[3 + PUBLISH_MAX];
+	char dir_fd_text[12], owner_fd_text[12], ports_fd_text[12], secrets_fd_text[12];
+	struct child_fd fds[4 + PUBLISH_MAX];
 	size_t n_fds = 0;
 	int sv[2], rc = parts_self(&self, e);
 
@@ -142,6 +167,7 @@ static int launch_spawn(struct launch *l, int dirfd, bool detached, const int *p
 	snprintf(dir_fd_text, sizeof(dir_fd_text), "%d", LAUNCH_DIR_FD);
 	snprintf(owner_fd_text, sizeof(owner_fd_text), "%d", LAUNCH_OWNER_FD);
 	snprintf(ports_fd_text, sizeof(ports_fd_text), "%d", LAUNCH_PORTS_FD);
+	snprintf(secrets_fd_text, sizeof(secrets_fd_text), "%d", LAUNCH_SECRETS_FD);
 	char *argv[] = { (char *)"msb",
 			 (char *)"supervise",
 			 (char *)"--dir-fd",
@@ -151,11 +177,15 @@ static int launch_spawn(struct launch *l, int dirfd, bool detached, const int *p
 			 (char *)"--ports-fd",
 			 ports_fd_text,
 			 l->dir,
+			 secrets_fd < 0 ? NULL : (char *)"--secrets-fd",
+			 secrets_fd_text,
 			 NULL };
 	fds[n_fds++] = (struct child_fd){ dirfd, LAUNCH_DIR_FD };
 	fds[n_fds++] = (struct child_fd){ theirs, LAUNCH_OWNER_FD };
 	for (size_t i = 0; i < n_ports; i++)
 		fds[n_fds++] = (struct child_fd){ ports[i], LAUNCH_PORTS_FD + (int)i };
+	if (secrets_fd >= 0)
+		fds[n_fds++] = (struct child_fd){ secrets_fd, LAUNCH_SECRETS_FD };
 	/* A detached one must not hold our standard error open. */
 	if (!detached)
 		fds[n_fds++] = (struct child_fd){ STDERR_FILENO, STDERR_FILENO };
@@ -174,12 +204,15 @@ static int launch_start(struct launch *l, int dirfd, struct sandbox_config *cfg,
 			struct err *e)
 {
 	int ports[PUBLISH_MAX], rc = listen_open(&cfg->ports, ports, e);
+	auto_close int secrets_fd = -1;
 
 	if (rc)
 		return rc;
 	rc = launch_write_config(cfg, dirfd, e);
 	if (!rc)
-		rc = launch_spawn(l, dirfd, detached, ports, cfg->ports.n, e);
+		rc = launch_secrets(&cfg->secrets, &secrets_fd, e);
+	if (!rc)
+		rc = launch_spawn(l, dirfd, detached, ports, cfg->ports.n, secrets_fd, e);
 	listen_close(ports, cfg->ports.n);
 	return rc;
 }

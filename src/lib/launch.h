@@ -38,6 +38,11 @@ int launch_ephemeral(const char *home, struct sandbox_config *cfg, struct launch
 		     struct err *e);
 
 /*
+ * cfg->secrets go down to msb-net in a file that has no name and is in memory only; the supervisor
+ * passes it on unread.
+ */
+
+/*
  * Waits for the end of the supervisor (which follows from closing the owner's connection)
  * and of all its processes; after @timeout_ms it is killed.  Removes what it left.
  */

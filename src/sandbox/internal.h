@@ -24,6 +24,8 @@ struct supervisor {
 	int owner_fd; /* before the relay takes it over */
 	int ports_fd; /* the first socket of cfg.ports, before msb-net has them; -1 = none */
 
+	int secrets_fd; /* before msb-net has it; -1 = none */
+
 	struct child vm, net, volume;
 	struct loop_watch vm_watch, net_watch, volume_watch, signal_watch, listen_watch;
 	int signal_fd, listen_fd;

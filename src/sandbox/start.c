@@ -35,6 +35,7 @@
 #define START_FRAMES_FD 3 /* of --frames-fd */
 #define START_CONTROL_FD 4
 #define START_PORTS_FD 5
+#define START_SECRETS_FD (START_PORTS_FD + (int)PUBLISH_MAX)
 #define START_PORT_TEXT 24 /* "131:udp:65535" */
 
 static enum jail_mode start_jail_mode(const struct supervisor *s)
@@ -86,10 +87,10 @@ int supervisor_log_pipe(struct supervisor *s, struct taillog *t, const char *nam
 
 /* What msb-net gets: a descriptor and an argument for each published port, and the rest. */
 struct start_net_args {
-	char *argv[16 + 2 * PUBLISH_MAX];
-	struct child_fd fds[3 + PUBLISH_MAX];
+	char *argv[18 + 2 * PUBLISH_MAX];
+	struct child_fd fds[4 + PUBLISH_MAX];
 	size_t n_argv, n_fds;
-	char ports[PUBLISH_MAX][START_PORT_TEXT], group[12];
+	char ports[PUBLISH_MAX][START_PORT_TEXT], group[12], secrets[START_PORT_TEXT];
 };
 
 static void start_net_arg(struct start_net_args *a, const char *text)
@@ -133,6 +134,12 @@ static void start_net_args(const struct supervisor *s, int frames_fd, int contro
 		start_net_arg(a, "--publish");
 		start_net_arg(a, a->ports[i]);
 		a->fds[a->n_fds++] = (struct child_fd){ s->ports_fd + (int)i, to };
+	}
+	if (s->secrets_fd >= 0) {
+		snprintf(a->secrets, START_PORT_TEXT, "%d", START_SECRETS_FD);
+		start_net_arg(a, "--secrets-fd");
+		start_net_arg(a, a->secrets);
+		a->fds[a->n_fds++] = (struct child_fd){ s->secrets_fd, START_SECRETS_FD };
 	}
 	a->argv[a->n_argv] = NULL;
 }
@@ -220,6 +227,7 @@ static int start_net(struct supervisor *s, int frames_fd, struct err *e)
 	};
 	rc = child_spawn(&spec, &s->net, e);
 	start_close_ports(s);
+	close_fd(&s->secrets_fd);
 	return rc ? err_wrap(e, "cannot start the network (msb-net)") : 0;
 }
 
@@ -300,6 +308,11 @@ static int start_check_network(struct supervisor *s, struct err *e)
 			"ports cannot be published with scope none: nothing comes in or goes "
 			"out");
 	s->closed = s->closed && !s->cfg.ports.n;
+	if (s->closed && s->secrets_fd >= 0)
+		return err_set(e, EINVAL,
+			       "secrets need a network, and with scope %s there is none: add a "
+			       "rule that opens their hosts",
+			       s->cfg.scope);
 	s->ipv6 = !s->closed && start_has_ipv6();
 	return 0;
 }

@@ -433,7 +433,7 @@ static void supervisor_init(struct supervisor *s)
 	membership_init(&s->group);
 }
 
-int supervisor_main(int dirfd, const char *dir_path, int owner_fd, int ports_fd)
+int supervisor_main(int dirfd, const char *dir_path, int owner_fd, int ports_fd, int secrets_fd)
 {
 	static struct supervisor s = {
 		/* large, and there is one */
@@ -447,6 +447,7 @@ int supervisor_main(int dirfd, const char *dir_path, int owner_fd, int ports_fd)
 	s.dir_path = dir_path;
 	s.owner_fd = owner_fd;
 	s.ports_fd = ports_fd;
+	s.secrets_fd = secrets_fd;
 	supervisor_init(&s);
 	if (supervisor_start(&s, &e))
 		supervisor_report(s.owner_fd, &e);
