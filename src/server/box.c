@@ -108,6 +108,7 @@ static void box_free(struct corpse *c)
 	struct box *b = container_of(c, struct box, corpse);
 
 	buf_fini(&b->env_bytes);
+	box_wipe_secrets(b->config);
 	json_decref(b->config);
 	sandbox_config_fini(&b->cfg);
 	json_decref(b->meta);
@@ -472,6 +473,7 @@ int box_start(struct server *s, const struct principal *who, const char *ns, con
 		return RPC_LIMIT;
 	}
 	b = box_prepare(s, who->key, ns, name, config);
+	box_wipe_secrets(config); /* we have them now, and nobody else needs them */
 	if (!b) {
 		err_errno(e, ENOMEM, "sandbox %s", name);
 		return JSONRPC_INTERNAL;

@@ -147,6 +147,9 @@ char *box_parent(const struct box *b);
 uint64_t box_config_memory(json_t *config); /* MiB */
 uint64_t box_config_idle(json_t *config); /* ms */
 
+/* Overwrites the values of config.secrets. */
+void box_wipe_secrets(json_t *config);
+
 /* Fill b->cfg, before and when the image is known; the latter also b->meta and b->env. */
 int box_make_config(struct box *b, struct err *e);
 int box_make_meta(struct box *b, const struct image *image, struct err *e);

@@ -183,6 +183,88 @@ json_t *box_port_texts(const struct box *b)
 	return a;
 }
 
+/*
+ * config.secrets.  The values stay in memory, for a restart: box_config_noted() leaves them out of
+ * what is written.
+ */
+static int box_make_secret(struct box *b, json_t *j, struct err *e)
+{
+	json_t *hosts = json_object_get(j, "hosts"), *v = json_object_get(j, "value"), *h;
+	const char *name = rpc_string(j, "name");
+	struct secret s = { .value = NULL };
+	size_t i;
+	int rc = secret_set_name(&s, name, strlen(name), e);
+
+	json_array_foreach(hosts, i, h) if (!rc) rc =
+		secret_add_host(&s, json_string_value(h), json_string_length(h), e);
+	if (!rc && !s.n_hosts)
+		rc = err_set(e, EINVAL, "secret %s has no hosts", name);
+	if (!rc && !v)
+		rc = err_set(e, EINVAL,
+			     "the value of secret %s is not known: this server did not start the "
+			     "sandbox; stop it, and start it with its secrets",
+			     name);
+	if (!rc)
+		rc = secret_set_value(&s, json_string_value(v), json_string_length(v), e);
+	if (!rc)
+		return secret_list_add(&b->cfg.secrets, &s, e);
+	secret_fini(&s);
+	return rc;
+}
+
+static int box_make_secrets(struct box *b, struct err *e)
+{
+	auto_free struct netpolicy *p = calloc(1, sizeof(*p));
+	json_t *list = json_object_get(b->config, "secrets"), *v;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(list, i, v) if (!rc) rc = box_make_secret(b, v, e);
+	if (rc || !b->cfg.secrets.n)
+		return rc ? err_wrap(e, "config.secrets") : 0;
+	if (!p)
+		return err_errno(e, ENOMEM, "network policy");
+	rc = netpolicy_parse(b->cfg.network, strlen(b->cfg.network), p, e);
+	if (!rc && !strcmp(b->cfg.scope, "none") && !netpolicy_opens(p, NETRULE_OUT))
+		rc = err_set(e, EINVAL, "config.secrets: with scope none there is no network");
+	return rc;
+}
+
+/* A copy of the configuration without values of secrets. */
+static json_t *box_config_noted(const struct box *b)
+{
+	json_t *copy = json_copy(b->config), *secrets = json_object_get(b->config, "secrets"), *v;
+	json_t *names = json_is_array(secrets) ? json_array() : NULL;
+	size_t i;
+
+	json_array_foreach(names ? secrets : NULL, i, v)
+	{
+		json_t *one = json_copy(v);
+
+		json_object_del(one, "value");
+		json_array_append_new(names, one);
+	}
+	if (copy && names)
+		json_object_set_new(copy, "secrets", names);
+	else
+		json_decref(names);
+	return copy;
+}
+
+void box_wipe_secrets(json_t *config)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(json_object_get(config, "secrets"), i, v)
+	{
+		json_t *value = json_object_get(v, "value");
+
+		if (json_is_string(value))
+			explicit_bzero((char *)json_string_value(value), json_string_length(value));
+	}
+}
+
 /* config.volumes: named volumes of the namespace, and what the server allows of its host. */
 static int box_make_volumes(struct box *b, struct err *e)
 {
@@ -253,6 +335,8 @@ int box_make_config(struct box *b, struct err *e)
 	    (rc = parts_path("vmlinux", &cfg->kernel, e)))
 		return rc;
 	rc = box_read_ports(b, e);
+	if (!rc)
+		rc = box_make_secrets(b, e);
 	return rc ? rc : box_make_volumes(b, e);
 }
 
@@ -277,10 +361,13 @@ static int box_set_env(struct box *b, struct err *e)
 static json_t *box_env(const struct box *b, const struct image *image)
 {
 	json_t *env = json_array(), *envs = json_object_get(b->config, "envs"), *v;
+	char text[SECRET_ENV_MAX];
 	size_t i;
 
 	for (char *const *p = image->config.env; p && *p; p++)
 		json_array_append_new(env, json_string(*p));
+	for (unsigned n = 0; n < b->cfg.secrets.n; n++)
+		json_array_append_new(env, json_string(secret_env(&b->cfg.secrets.v[n], text)));
 	json_array_foreach(envs, i, v) json_array_append(env, v);
 	return env;
 }
@@ -297,11 +384,11 @@ int box_make_meta(struct box *b, const struct image *image, struct err *e)
 	if (!workdir)
 		workdir = image->config.workdir;
 	b->meta =
-		json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:i, s:s, s:O}", "image",
+		json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:i, s:s, s:o}", "image",
 			  b->cfg.image, "env", box_env(b, image), "workdir", workdir ? workdir : "",
 			  "user", image->config.user ? image->config.user : "", "started_at", now,
 			  "key", b->key, "memory", (json_int_t)b->memory_mib, "cpus",
-			  (int)b->cfg.cpus, "scope", b->cfg.scope, "config", b->config);
+			  (int)b->cfg.cpus, "scope", b->cfg.scope, "config", box_config_noted(b));
 	if (!b->meta)
 		return err_set(e, EINVAL, "the image's configuration is not valid UTF-8");
 	rc = box_strdup(&b->cfg.image_path, image->rootfs, e);

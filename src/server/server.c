@@ -401,6 +401,8 @@ static int server_limits(struct server *s, struct err *e)
 {
 	struct rlimit l;
 
+	/* Keys, environments and secrets are in our memory. */
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
 		return err_errno(e, errno, "limit of open files");
 	if (l.rlim_cur < l.rlim_max) {

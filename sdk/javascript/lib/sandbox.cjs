@@ -32,14 +32,15 @@ const STILL_STARTING = 'timed out waiting';
 
 const OPTIONS = [
   'serverUrl', 'namespace', 'name', 'apiKey', 'image', 'memory', 'cpus', 'volumes', 'ports', 'envs', 'dependsOn',
-  'workdir', 'shell', 'scripts', 'exec', 'scope', 'network', 'group', 'idleTimeout', 'timeout',
+  'workdir', 'shell', 'scripts', 'exec', 'scope', 'network', 'group', 'secrets', 'idleTimeout', 'timeout',
 ];
 const START_OPTIONS = OPTIONS.slice(OPTIONS.indexOf('image'));
 // Members of the configuration that are passed on as they are: [name here, name on the wire].
 const PASSED_ON = [
   ['volumes', 'volumes'], ['ports', 'ports'], ['dependsOn', 'depends_on'], ['workdir', 'workdir'], ['shell', 'shell'],
   ['scripts', 'scripts'], ['exec', 'exec'], ['scope', 'scope'],
-  ['network', 'network'], ['group', 'group'], ['idleTimeout', 'idle_timeout'],
+  ['network', 'network'], ['group', 'group'], ['secrets', 'secrets'],
+  ['idleTimeout', 'idle_timeout'],
 ];
 
 class SandboxOptions {

@@ -283,6 +283,7 @@ class BaseSandbox(p.SandboxState):
         scope: Optional[str] = None,
         network: Optional[Sequence[str]] = None,
         group: Optional[str] = None,
+        secrets: Optional[Sequence[Mapping[str, Any]]] = None,
         idle_timeout: Optional[float] = None,
     ) -> None:
         """Starts the sandbox and waits until it answers; does nothing if it was started already.
@@ -296,6 +297,8 @@ class BaseSandbox(p.SandboxState):
             scope: what the network reaches: "none", "group", "public" (default), "any"
             group: of scope "group": the sandboxes of the same group reach each other by name
             network: rules on top of it: ["allow tcp example.org:443", "default deny", "limit connects 50"]
+            secrets: [{"name": "API_KEY", "value": "...", "hosts": ["api.example.org"]}]: the sandbox has a
+                placeholder, plain HTTP requests to the hosts get the value
             timeout: seconds, default 180
             idle_timeout: seconds without a call after which it is stopped; default: never
             ports: to publish on the server's machine: ["8000:80", "0:8000", "5353:53/udp"]; info() tells

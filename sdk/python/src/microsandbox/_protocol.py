@@ -252,6 +252,7 @@ class SandboxState:
         scope: Optional[str] = None,
         network: Optional[Sequence[str]] = None,
         group: Optional[str] = None,
+        secrets: Optional[Sequence[Mapping[str, Any]]] = None,
         idle_timeout: Optional[float] = None,
         timeout: Optional[float] = None,
     ) -> None:
@@ -275,6 +276,7 @@ class SandboxState:
             "scope": scope,
             "network": network,
             "group": group,
+            "secrets": secrets,
             "idle_timeout": idle_timeout,
             "timeout": timeout,
         }
@@ -325,7 +327,8 @@ class SandboxState:
             "cpus": max(1, int((DEFAULT_CPUS if o["cpus"] is None else o["cpus"]) + 0.5)),
             "envs": [f"{k}={v}" for k, v in envs.items()] if isinstance(envs, Mapping) else envs,
         }
-        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope", "idle_timeout", "network", "group"):
+        for key in ("volumes", "ports", "depends_on", "workdir", "shell", "scripts", "exec", "scope", "idle_timeout", "network",
+                    "group", "secrets"):
             config[key] = o[key]
         config = {k: _plain(v) for k, v in config.items() if v is not None}
         return Call(_wire.START, self._params(config=config, timeout=timeout), timeout + GRACE)

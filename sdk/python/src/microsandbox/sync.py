@@ -226,6 +226,7 @@ class BaseSandbox(p.SandboxState):
         scope: Optional[str] = None,
         network: Optional[Sequence[str]] = None,
         group: Optional[str] = None,
+        secrets: Optional[Sequence[Mapping[str, Any]]] = None,
         idle_timeout: Optional[float] = None,
     ) -> None:
         """See microsandbox.BaseSandbox.start()."""
