@@ -2,7 +2,7 @@
 # names the Debian package; `make deps` installs all of them.
 
 DEB_BUILD := gcc make pkg-config scdoc libc6-dev linux-libc-dev musl-tools cpio \
-	libjansson-dev libext2fs-dev libarchive-dev libssl-dev libslirp-dev \
+	libjansson-dev libyaml-dev libext2fs-dev libarchive-dev libssl-dev libslirp-dev \
 	libcurl4-openssl-dev node-llhttp python3
 DEB_RUN := qemu-system-x86 e2fsprogs ca-certificates
 DEB_KERNEL := linux-source-6.1 flex bison bc xz-utils patch
@@ -15,6 +15,7 @@ pkg_check = $(if $(findstring MISSING-PACKAGE,$(1)),$(error missing library: ins
 	package $(patsubst MISSING-PACKAGE:%,%,$(filter MISSING-PACKAGE:%,$(1))) or run 'make deps'))
 
 JANSSON_LIBS = $(call pkg,jansson,libjansson-dev,--libs)
+YAML_LIBS = $(call pkg,yaml-0.1,libyaml-dev,--libs)
 CURL_LIBS = $(call pkg,libcurl,libcurl4-openssl-dev,--libs)
 EXT2FS_LIBS = $(call pkg,ext2fs,libext2fs-dev,--libs) $(call pkg,com_err,libext2fs-dev,--libs)
 ARCHIVE_LIBS = $(call pkg,libarchive,libarchive-dev,--libs) $(call pkg,libcrypto,libssl-dev,--libs)

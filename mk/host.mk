@@ -1,7 +1,7 @@
 # The host programs.  Each floor is one archive: a program links the floors that
 # it may know and nothing else.
 
-FLOORS := base codec sys net volume image vmm engine sandbox lib server cli capi
+FLOORS := base codec sys net volume image vmm engine sandbox lib project server cli capi
 
 $(O)/src/%.o: CPPFLAGS_ALL += -DMSB_VERSION='"$(VERSION)"'
 
@@ -44,8 +44,8 @@ MSB_VOLUME := $(PARTS)/msb-volume
 MSB_IMAGE := $(PARTS)/msb-image
 include mk/vmm.mk
 
-$(MSB): $(O)/src/cli/main.o $(call floors,cli server lib sandbox engine image sys codec base) $(LLHTTP_A)
-	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(LLHTTP_LIBS) -lm)
+$(MSB): $(O)/src/cli/main.o $(call floors,cli server project lib sandbox engine image sys codec base) $(LLHTTP_A)
+	$(call link,$(JANSSON_LIBS) $(YAML_LIBS) $(EXT2FS_LIBS) $(LLHTTP_LIBS) -lm)
 
 $(MSB_NET): $(O)/src/net/main.o $(call floors,net sys codec base)
 	$(call link,$(SLIRP_LIBS))

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A key that is added here is known to the parser, the JSON Schema and the documentation. */
+#include "codec/sandboxfile_keys.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "codec/reference.h"
+
+#define KEYS_MEMORY_MIN (128ull << 20)
+#define KEYS_MEMORY_MAX (1024ull << 30)
+#define KEYS_DISK_MIN (16ull << 20)
+#define KEYS_DISK_MAX (16ull << 40)
+#define KEYS_CPUS_MAX 16u
+#define KEYS_TIME_MAX (365ull * 86400 * 1000)
+#define KEYS_TEXT_MAX 4095u
+
+#define AT(m) offsetof(struct sandboxfile_sandbox, m)
+
+bool sandboxfile_name_valid(const char *name)
+{
+	static const char set[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+	size_t n = strlen(name);
+
+	return n && n <= SANDBOXFILE_NAME_MAX && strspn(name, set) == n && *name != '_' &&
+	       *name != '-';
+}
+
+/* ---- what the texts have to be ---- */
+
+static int keys_not_empty(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	(void)owner;
+	(void)at;
+	return *text ? 0 : err_set(e, EINVAL, "it is empty");
+}
+
+static int keys_image(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	struct reference ref;
+
+	(void)owner;
+	(void)at;
+	if (text[0] == '.' || text[0] == '/')
+		return err_set(
+			e, EINVAL,
+			"'%.200s' is a path: make an image of it with `msb image import` and "
+			"give its name",
+			text);
+	return reference_parse(text, strlen(text), &ref, e);
+}
+
+/* semver.org, items 2, 9 and 10. */
+static int keys_version(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	static const char digits[] = "0123456789";
+	const char *p = text;
+
+	(void)owner;
+	(void)at;
+	for (unsigned i = 0; i < 3; i++) {
+		size_t n = strspn(p, digits);
+
+		if (!n || n > 18 || (n > 1 && *p == '0') || (i < 2 && p[n] != '.'))
+			return err_set(e, EINVAL, "'%.80s' is not a version such as 1.0.0", text);
+		p += n + (i < 2);
+	}
+	while (*p == '-' || *p == '+') {
+		size_t n =
+			strspn(p + 1,
+			       "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-");
+
+		if (!n || (*p == '+' && p[n + 1]))
+			break;
+		p += n + 1;
+	}
+	return *p ? err_set(e, EINVAL, "'%.80s' is not a version such as 1.0.0-rc.1", text) : 0;
+}
+
+static int keys_absolute(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	(void)owner;
+	(void)at;
+	if (text[0] != '/' || strlen(text) > KEYS_TEXT_MAX)
+		return err_set(e, EINVAL, "'%.200s' is not an absolute path in the sandbox", text);
+	return 0;
+}
+
+static int keys_volume_add(struct sandboxfile_sandbox *s, const char *text, bool tmpfs,
+			   struct ytree_at at, struct err *e)
+{
+	struct volume v;
+	unsigned n = s->volumes.n;
+	int rc = volume_parse(text, tmpfs, &v, e);
+
+	if (!rc)
+		rc = volume_list_add(&s->volumes, &v, e);
+	if (!rc)
+		s->volume_at[n] = at;
+	return rc;
+}
+
+static int keys_volume(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	return keys_volume_add(owner, text, false, at, e);
+}
+
+static int keys_tmpfs(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	return keys_volume_add(owner, text, true, at, e);
+}
+
+static int keys_port(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	struct sandboxfile_sandbox *s = owner;
+	size_t n = s->ports.n;
+	int rc = publish_add(&s->ports, text, e);
+
+	for (; !rc && n < s->ports.n; n++)
+		s->port_at[n] = at;
+	return rc;
+}
+
+static int keys_env(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	const char *eq = strchr(text, '=');
+
+	(void)owner;
+	(void)at;
+	if (!eq || eq == text)
+		return err_set(e, EINVAL, "'%.80s' is not NAME=value", text);
+	return 0;
+}
+
+static int keys_path(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	(void)owner;
+	(void)at;
+	if (!*text || strlen(text) > KEYS_TEXT_MAX)
+		return err_set(e, EINVAL, "'%.80s' is not a path", text);
+	return 0;
+}
+
+static int keys_sandbox(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	const struct sandboxfile_sandbox *s = owner;
+
+	(void)at;
+	if (!sandboxfile_name_valid(text))
+		return err_set(e, EINVAL, "'%.80s' is not the name of a sandbox", text);
+	if (!strcmp(text, s->name))
+		return err_set(e, EINVAL, "'%s' cannot depend on itself", text);
+	return 0;
+}
+
+static int keys_script(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	static const char set[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.";
+
+	(void)owner;
+	(void)at;
+	if (!strcmp(text, "shell"))
+		return err_set(e, EINVAL,
+			       "a script cannot be called 'shell': that name runs the sandbox's "
+			       "shell");
+	if (!*text || strlen(text) > SANDBOXFILE_NAME_MAX || strspn(text, set) != strlen(text) ||
+	    *text == '.' || *text == '-')
+		return err_set(e, EINVAL,
+			       "'%.80s' is not a name for a script: use letters, digits, '-', '_' "
+			       "and '.'",
+			       text);
+	return 0;
+}
+
+/* ---- the table ---- */
+
+static const char *const keys_scopes[] = { "none", "public", "any", NULL };
+static const char *const keys_restarts[] = { "no", "on-failure", "always", NULL };
+
+#define KEYS_LATER "not supported yet"
+
+static const struct sandboxfile_key keys_meta[] = {
+	{ "authors", SANDBOXFILE_LIST, offsetof(struct sandboxfile_meta, authors),
+	  .help = "Who wrote it.", .example = "[\"Ada <ada@example.org>\"]" },
+	{ "description", SANDBOXFILE_TEXT, offsetof(struct sandboxfile_meta, description),
+	  .help = "What it is for.", .example = "a web server" },
+	{ "homepage", SANDBOXFILE_TEXT, offsetof(struct sandboxfile_meta, homepage),
+	  .help = "Its address in the web.", .example = "https://example.org" },
+	{ "repository", SANDBOXFILE_TEXT, offsetof(struct sandboxfile_meta, repository),
+	  .help = "Where its source is.", .example = "https://example.org/source.git" },
+	{ "readme", SANDBOXFILE_TEXT, offsetof(struct sandboxfile_meta, readme),
+	  .help = "A file that explains it.", .example = "./README.md" },
+	{ "tags", SANDBOXFILE_LIST, offsetof(struct sandboxfile_meta, tags),
+	  .help = "Words to find it by.", .example = "[web, python]" },
+	{ "icon", SANDBOXFILE_TEXT, offsetof(struct sandboxfile_meta, icon),
+	  .help = "A picture of it.", .example = "./icon.svg" },
+	{ NULL },
+};
+
+const struct sandboxfile_key sandboxfile_sandbox_keys[] = {
+	{ "image", SANDBOXFILE_TEXT, AT(image), .take = keys_image, .required = true,
+	  .help = "The image that it starts from: a name in the store, or of a recipe.",
+	  .example = "python" },
+	{ "version", SANDBOXFILE_TEXT, AT(version), .take = keys_version,
+	  .help = "The sandbox's own version, by the rules of semver.org; for people.",
+	  .example = "1.0.0" },
+	{ "meta", SANDBOXFILE_OBJECT, AT(meta), .keys = keys_meta,
+	  .help = "What people want to know about it; nothing depends on it." },
+	{ "memory", SANDBOXFILE_SIZE, AT(memory_bytes), KEYS_MEMORY_MIN, KEYS_MEMORY_MAX,
+	  .help = "Memory, in MiB or with a unit; at least 128 MiB.", .example = "1024" },
+	{ "cpus", SANDBOXFILE_NUMBER, AT(cpus), 1, KEYS_CPUS_MAX, .help = "Virtual CPUs.",
+	  .example = "2" },
+	{ "disk", SANDBOXFILE_SIZE, AT(disk_bytes), KEYS_DISK_MIN, KEYS_DISK_MAX,
+	  .help = "Room for what the sandbox writes, in MiB or with a unit; at least 16 MiB.",
+	  .example = "4G" },
+	{ "shell", SANDBOXFILE_TEXT, AT(shell), .take = keys_absolute,
+	  .help = "What runs the scripts, and what runs if there is nothing else to run.",
+	  .example = "/bin/bash" },
+	{ "volumes", SANDBOXFILE_LIST, .take = keys_volume, .taken = true,
+	  .help = "Directories and files of the host, HOST:GUEST[:ro], or named volumes; HOST is "
+		  "relative to the Sandboxfile.",
+	  .example = "[\"./src:/src:ro\", \"cache:/root/.cache\"]" },
+	{ "tmpfs", SANDBOXFILE_LIST, .take = keys_tmpfs, .taken = true,
+	  .help = "Empty directories in the sandbox's memory, PATH[:size=SIZE].",
+	  .example = "[\"/scratch:size=64M\"]" },
+	{ "ports", SANDBOXFILE_LIST, .take = keys_port, .taken = true,
+	  .help = "Published ports, [ADDRESS:]HOST:GUEST[/udp] or PORT; without ADDRESS on "
+		  "127.0.0.1.",
+	  .example = "[\"8080:80\"]" },
+	{ "envs", SANDBOXFILE_PAIRS, AT(envs), .take = keys_env,
+	  .help = "Environment variables: a list of NAME=value, or a mapping.",
+	  .example = "[DEBUG=1]" },
+	{ "env_file", SANDBOXFILE_LIST_OR_TEXT, AT(env_file), .take = keys_path,
+	  .help = "Files with a NAME=value on each line; envs wins over them.",
+	  .example = "./.env" },
+	{ "depends_on", SANDBOXFILE_LIST_OR_TEXT, AT(depends_on), .take = keys_sandbox,
+	  .help = "Sandboxes that are started before this one.", .example = "[db]" },
+	{ "workdir", SANDBOXFILE_TEXT, AT(workdir), .take = keys_absolute,
+	  .help = "The directory to start in; else the image's.", .example = "/app" },
+	{ "user", SANDBOXFILE_TEXT, AT(user), .take = keys_not_empty,
+	  .help = "Who runs it: a name or number, with a group behind a colon if wanted; else the "
+		  "image's user.",
+	  .example = "\"1000:1000\"" },
+	{ "scripts", SANDBOXFILE_MAP, AT(scripts), .take = keys_script,
+	  .help = "Scripts by name, run by the shell; `start` is what runs without a name.",
+	  .example = "{start: python app.py}" },
+	{ "command", SANDBOXFILE_LIST, AT(command),
+	  .help = "Program and arguments that run where there is no script `start`; else the "
+		  "image's.",
+	  .example = "[python, -m, http.server]" },
+	{ "scope", SANDBOXFILE_TEXT, AT(scope), .values = keys_scopes,
+	  .help = "What the network reaches: nothing, the internet, or private networks too.",
+	  .example = "public" },
+	{ "network", SANDBOXFILE_NETWORK, AT(network),
+	  .help = "Rules of the network, the first that matches decides, defaults and limits.",
+	  .example = "[\"allow tcp example.org:443\", \"default deny\"]" },
+	{ "timeout", SANDBOXFILE_TIME, AT(timeout_ms), 1, KEYS_TIME_MAX,
+	  .help = "The longest time of a run, in seconds or with a unit; then its command is "
+		  "killed.",
+	  .example = "10m" },
+	{ "idle_timeout", SANDBOXFILE_TIME, AT(idle_timeout_ms), 1000, KEYS_TIME_MAX,
+	  .help = "Stop the sandbox after so long without any use.", .example = "30m",
+	  .refused = KEYS_LATER },
+	{ "max_lifetime", SANDBOXFILE_TIME, AT(max_lifetime_ms), 1000, KEYS_TIME_MAX,
+	  .help = "Stop the sandbox after so long.", .example = "8h", .refused = KEYS_LATER },
+	{ "restart", SANDBOXFILE_TEXT, AT(restart), .values = keys_restarts,
+	  .help = "Whether it is started again when its command ended.", .example = "on-failure",
+	  .refused = KEYS_LATER },
+	{ "health", SANDBOXFILE_LIST, AT(health),
+	  .help = "A command that says by its status whether the sandbox is well.",
+	  .example = "[curl, -f, \"http://localhost/\"]", .refused = KEYS_LATER },
+	{ "health_interval", SANDBOXFILE_TIME, AT(health_interval_ms), 1000, KEYS_TIME_MAX,
+	  .help = "How often `health` is asked.", .example = "30s", .refused = KEYS_LATER },
+	{ "group", SANDBOXFILE_TEXT, .help = "The group whose sandboxes reach each other.",
+	  .refused = KEYS_LATER ": use ports and scope any" },
+	{ "groups", SANDBOXFILE_MAP, .help = "The groups it belongs to.",
+	  .refused = KEYS_LATER ": use ports and scope any" },
+	{ "secrets", SANDBOXFILE_LIST, .help = "Secrets that the network puts in.",
+	  .refused = KEYS_LATER ": use env_file" },
+	{ "imports", SANDBOXFILE_MAP, .help = "Files of other sandboxes.",
+	  .refused = "not supported: share a named volume or a directory by `volumes`" },
+	{ "exports", SANDBOXFILE_MAP, .help = "Files for other sandboxes.",
+	  .refused = "not supported: share a named volume or a directory by `volumes`" },
+	{ NULL },
+};
+
+const struct sandboxfile_key sandboxfile_top_keys[] = {
+	{ "sandboxes", SANDBOXFILE_SANDBOXES, .help = "The sandboxes, by name." },
+	{ "meta", SANDBOXFILE_OBJECT, offsetof(struct sandboxfile, meta), .keys = keys_meta,
+	  .help = "What people want to know about the project; nothing depends on it." },
+	{ "modules", SANDBOXFILE_MAP, .help = "Sandboxes of other files.",
+	  .refused = "not supported: copy the sandbox, or use that file with -f" },
+	{ "builds", SANDBOXFILE_MAP, .help = "Images that are made by running steps.",
+	  .refused = KEYS_LATER ": make the image with `msb image build` or `msb image import`" },
+	{ "groups", SANDBOXFILE_MAP, .help = "Networks of several sandboxes.",
+	  .refused = KEYS_LATER ": use ports and scope any" },
+	{ NULL },
+};
+
+/* ---- looking ---- */
+
+const char *sandboxfile_synonym(const char *word)
+{
+	static const struct {
+		const char *word, *key;
+	} known[] = {
+		{ "env", "envs" },
+		{ "environment", "envs" },
+		{ "environments", "envs" },
+		{ "envfile", "env_file" },
+		{ "mem", "memory" },
+		{ "ram", "memory" },
+		{ "mem_limit", "memory" },
+		{ "vcpus", "cpus" },
+		{ "cores", "cpus" },
+		{ "mounts", "volumes" },
+		{ "publish", "ports" },
+		{ "expose", "ports" },
+		{ "working_dir", "workdir" },
+		{ "cwd", "workdir" },
+		{ "dir", "workdir" },
+		{ "cmd", "command" },
+		{ "entrypoint", "command" },
+		{ "exec", "command" },
+		{ "args", "command" },
+		{ "needs", "depends_on" },
+		{ "requires", "depends_on" },
+		{ "services", "sandboxes" },
+		{ "containers", "sandboxes" },
+		{ "networks", "network" },
+		{ "healthcheck", "health" },
+		{ "storage", "disk" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strcasecmp(known[i].word, word))
+			return known[i].key;
+	return NULL;
+}
+
+const struct sandboxfile_key *sandboxfile_key_find(const struct sandboxfile_key *keys,
+						   const char *name)
+{
+	for (; keys->name; keys++)
+		if (!strcmp(keys->name, name))
+			return keys;
+	return NULL;
+}
+
+bool sandboxfile_key_is_extension(const char *name)
+{
+	return !strncmp(name, "x-", 2);
+}
