@@ -101,6 +101,10 @@ int cli_parse_uint(const char *s, uint64_t max, uint64_t *out);
 bool cli_is_name(const char *s);
 
 int cmd_exe(const struct cli_command *cmd, int argc, char **argv);
+int cmd_add(const struct cli_command *cmd, int argc, char **argv);
+int cmd_check(const struct cli_command *cmd, int argc, char **argv);
+int cmd_init(const struct cli_command *cmd, int argc, char **argv);
+int cmd_remove(const struct cli_command *cmd, int argc, char **argv);
 int cmd_image(const struct cli_command *cmd, int argc, char **argv);
 int cmd_doctor(const struct cli_command *cmd, int argc, char **argv);
 int cmd_mcp(const struct cli_command *cmd, int argc, char **argv);
@@ -114,5 +118,6 @@ int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
 
 extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], net_opts[], server_opts[],
 	supervise_opts[], volume_opts[];
+extern const struct cli_opt add_opts[], check_opts[], init_opts[], remove_opts[];
 
 #endif

@@ -27,6 +27,50 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_exe,
 	},
 	{
+		.name = "init",
+		.args = "[-f PATH]",
+		.summary = "make a Sandboxfile, which describes a project's sandboxes",
+		.details = "Also writes menv/, where its sandboxes keep what they have, into "
+			   ".gitignore. What is there\n"
+			   "already stays as it is.\n",
+		.opts = init_opts,
+		.run = cmd_init,
+	},
+	{
+		.name = "add",
+		.args = "NAME... --image IMAGE [OPTIONS] [-- COMMAND...]",
+		.summary = "write sandboxes into the Sandboxfile",
+		.details =
+			"Comments, order and layout of the file stay. COMMAND is what runs where "
+			"there is no\n"
+			"script 'start'. For example:\n\n"
+			"  msb add db --image python --memory 512 --env A=1\n"
+			"  msb add web --image node --port 8080:80 --depends-on db --start 'node "
+			"app.js'\n",
+		.opts = add_opts,
+		.run = cmd_add,
+	},
+	{
+		.name = "remove",
+		.alias = "rm",
+		.args = "NAME... [-f PATH]",
+		.summary = "take sandboxes out of the Sandboxfile",
+		.details = "Only out of the file: what a sandbox wrote stays in menv/.\n",
+		.opts = remove_opts,
+		.run = cmd_remove,
+	},
+	{
+		.name = "check",
+		.args = "[-f PATH] [--json|--quiet|--schema]",
+		.summary = "say what is wrong with a Sandboxfile, and what would run",
+		.details = "Also looks whether its paths, files of variables and volumes are "
+			   "there. The exit status\n"
+			   "is 1 if something is wrong. --schema is for editors, as in\n"
+			   "`msb check --schema > sandboxfile.schema.json`.\n",
+		.opts = check_opts,
+		.run = cmd_check,
+	},
+	{
 		.name = "image",
 		.args = "ls|inspect|import|build|prepare|rm [OPTIONS]",
 		.summary = "images in the local store",

@@ -27,14 +27,13 @@ static bool sandboxfile_before(struct ytree_at a, struct ytree_at b)
 	return a.line != b.line ? a.line < b.line : a.column < b.column;
 }
 
-static void sandboxfile_vnote(struct sandboxfile_reader *r, bool error, struct ytree_at at,
-			      const char *fmt, va_list ap)
+void sandboxfile_notes_add(struct sandboxfile_notes *l, bool error, struct ytree_at at,
+			   const char *text)
 {
-	struct sandboxfile_notes *l = r->notes;
 	struct sandboxfile_note n = { .at = at, .error = error };
 	size_t i;
 
-	vsnprintf(n.text, sizeof(n.text), fmt, ap);
+	snprintf(n.text, sizeof(n.text), "%s", text);
 	for (char *p = n.text; *p; p++)
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			*p = '?';
@@ -50,6 +49,15 @@ static void sandboxfile_vnote(struct sandboxfile_reader *r, bool error, struct y
 		l->v[i] = l->v[i - 1];
 	l->v[i] = n;
 	l->n++;
+}
+
+static void sandboxfile_vnote(struct sandboxfile_reader *r, bool error, struct ytree_at at,
+			      const char *fmt, va_list ap)
+{
+	char text[SANDBOXFILE_NOTE_MAX];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	sandboxfile_notes_add(r->notes, error, at, text);
 }
 
 int sandboxfile_bad(struct sandboxfile_reader *r, struct ytree_at at, const char *fmt, ...)

@@ -104,6 +104,10 @@ struct sandboxfile_notes {
 	size_t errors;
 };
 
+/* Adds a note at its place. If there is no room, the last one goes for an error before it. */
+void sandboxfile_notes_add(struct sandboxfile_notes *l, bool error, struct ytree_at at,
+			   const char *text);
+
 /**
  * sandboxfile_parse() - read a Sandboxfile
  * @name: how messages call the file
@@ -120,8 +124,10 @@ void sandboxfile_free(struct sandboxfile *f);
 /* By name; NULL = there is none. */
 const struct sandboxfile_sandbox *sandboxfile_find(const struct sandboxfile *f, const char *name);
 
-/* By name, for @out (may be NULL) its place in the order. As an error if there is none: with
- * the name that was meant. Return: 0 or -ENOENT. */
+/*
+ * The same with an error, which says what name may have been meant; @out may be NULL.
+ * Return: 0 or -ENOENT.
+ */
 int sandboxfile_need(const struct sandboxfile *f, const char *name,
 		     const struct sandboxfile_sandbox **out, struct err *e);
 

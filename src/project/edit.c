@@ -230,7 +230,7 @@ static int edit_entry(struct edit *d, struct buf *b, size_t indent, const char *
 	if (n + 4 > sizeof(key))
 		return err_set(d->e, EINVAL, "the name is too long");
 	/* A name that reads like a number is one for other programs. */
-	if (strspn(name, "0123456789_-eEabcdfABCDFxX") == n) {
+	if (!edit_is_plain(name)) {
 		key[0] = key[n + 1] = '"';
 		memcpy(key + 1, name, n);
 		n += 2;

@@ -29,6 +29,9 @@ int edit_put_list(struct buf *body, const char *key, const char *const *values, 
 int edit_put_map(struct buf *body, const char *key, struct err *e);
 int edit_put_pair(struct buf *body, const char *key, const char *value, struct err *e);
 
+/* May @s stand in a file as it is, without quotes? */
+bool edit_is_plain(const char *s);
+
 /* ---- the file ---- */
 
 /**

@@ -23,20 +23,22 @@ static int edit_append_n(struct buf *b, const char *s, size_t n, struct err *e)
  * May it stand without quotes?  Numbers, and what YAML 1.1 takes for a boolean or for nothing,
  * may not: we read texts, other programs types.
  */
-static bool edit_is_plain(const char *s)
+bool edit_is_plain(const char *s)
 {
 	static const char set[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./=-";
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./=+,:@- ";
 	static const char *const words[] = { "true", "false", "yes", "no", "on",
 					     "off",  "null",  "y",   "n" };
 	size_t n = strlen(s);
 
-	if (!n || strspn(s, set) != n || strchr("-=", s[0]))
+	if (!n || strspn(s, set) != n || strchr("-=+,:@ ", s[0]) || s[n - 1] == ' ')
 		return false;
-	if (strspn(s, "0123456789._-eExXabcdfABCDF") == n && strpbrk(s, "0123456789"))
+	/* Numbers, dates, 8080:80, .5, .inf */
+	if ((s[0] >= '0' && s[0] <= '9') || (s[0] == '.' && !strchr("/:", s[1])))
 		return false;
-	if (s[0] == '.' && n < 5) /* .inf, .nan */
-		return false;
+	for (const char *p = s; *p; p++)
+		if (*p == ':' && (!p[1] || p[1] == ' '))
+			return false;
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (!strcasecmp(words[i], s))
 			return false;

@@ -243,6 +243,22 @@ static void test_values(void **state)
 		"\t",
 		"x\n\ty",
 		"'single'",
+		".",
+		"..",
+		"./x",
+		".:/src:ro",
+		".inf",
+		"x:",
+		"x: y",
+		"a,b",
+		"user@host",
+		"@x",
+		"=",
+		"<<",
+		"2026-01-01",
+		"+1",
+		"x =y",
+		"!x",
 		"\xc2\x80\n.",
 		"\xe2\x80\xa8x",
 		"\xef\xbb\xbf",
@@ -301,7 +317,7 @@ static void test_layout_of_a_sandbox(void **state)
 	buf_fini(&body);
 	assert_string_equal(take(&out), "sandboxes:\n"
 					"  web:\n"
-					"    image: \"microsandbox/python:3.11\"\n"
+					"    image: microsandbox/python:3.11\n"
 					"    memory: 2G\n"
 					"    ports:\n"
 					"      - \"8080:80\"\n"
@@ -312,7 +328,7 @@ static void test_layout_of_a_sandbox(void **state)
 					"      start: |\n"
 					"        one\n"
 					"        two\n"
-					"      test: \"pytest -q\"\n");
+					"      test: pytest -q\n");
 }
 
 int main(void)
