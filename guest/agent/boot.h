@@ -25,6 +25,8 @@ int boot_write_file(const char *path, const char *text);
 /* ports.c: opens the agent's ports as they appear, and serves them. */
 int ports_start(struct agent *a, struct err *e);
 
+/* root.c: the virtio-blk disk with this serial, as a path in /dev. */
+int root_find_disk(const char *serial, char *dev, size_t size, struct err *e);
 /* root.c: image and upper become the root directory. */
 int root_mount(struct agent *a, const struct frame_configure *c, struct err *e);
 /*

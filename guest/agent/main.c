@@ -10,10 +10,12 @@
  *   is the machine's console, and resets the machine: the host sees it end.
  */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
 #include "agent/boot.h"
+#include "agent/layer.h"
 #include "base/log.h"
 
 #define MAIN_BUILD "msb-agent " MSB_VERSION
@@ -25,12 +27,15 @@ static const struct agent_platform main_platform = {
 	.shutdown = power_shutdown,
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static struct agent agent;
 	struct err e = ERR_INIT;
 	int rc;
 
+	/* A link in /proc leads any process of the guest to this program. */
+	if (getpid() != 1 && argc == 2 && !strcmp(argv[1], "layer"))
+		return layer_main();
 	if (getpid() != 1) {
 		fprintf(stderr, "%s: the init of a sandbox; it is of no use as a program\n",
 			MAIN_BUILD);

@@ -35,8 +35,7 @@
 
 static int root_initramfs_fd = -1; /* the initramfs's root directory */
 
-/* The virtio-blk disk with this serial, as a device name in /dev. */
-static int root_find_disk(const char *serial, char *dev, size_t size, struct err *e)
+int root_find_disk(const char *serial, char *dev, size_t size, struct err *e)
 {
 	DIR *dir = opendir("/sys/block");
 	struct dirent *d;
