@@ -112,11 +112,11 @@ static void import_now(char to[40])
 }
 
 /* Configuration, manifest, index: in this order, all that they refer to is there. */
-static int import_publish(struct store_writer *w, struct descriptor *layer,
+static int import_publish(struct store_writer *w, struct descriptor *layers, size_t n,
 			  const struct image_config *config, const char *name,
 			  struct import_result *out, struct err *e)
 {
-	struct manifest m = { .layers = layer, .n_layers = 1 };
+	struct manifest m = { .layers = layers, .n_layers = n };
 	auto_free char *cdoc = image_config_format(config);
 	auto_free char *mdoc = NULL;
 	struct descriptor d;
@@ -179,7 +179,7 @@ static int import_blob(struct store_writer *w, struct store_temp *blob, struct d
 	if (!rc)
 		rc = store_commit_rootfs(&rootfs, out->chain, e);
 	if (!rc)
-		rc = import_publish(w, layer, config, name, out, e);
+		rc = import_publish(w, layer, 1, config, name, out, e);
 	free(res.diff_ids);
 	store_temp_fini(&rootfs);
 	progress_end();
@@ -305,10 +305,24 @@ static int import_prepare_layers(struct store_writer *w, const struct manifest *
 	return rc;
 }
 
+/* The documents of an image of the store. */
+static int import_load(struct store_writer *w, const char *digest, struct manifest *m,
+		       struct image_config *c, struct err *e)
+{
+	struct store *s = store_writer_store(w);
+	struct descriptor d = { .size = 0 }, found;
+	int rc;
+
+	/* The manifest is known by its digest; its size is the file's. */
+	memcpy(d.digest, digest, sizeof(d.digest));
+	snprintf(d.media_type, sizeof(d.media_type), "%s", MEDIA_MANIFEST);
+	rc = store_describe(s, &d, e);
+	return rc ? rc : store_load(s, &d, &found, m, c, e);
+}
+
 int import_prepare(struct store_writer *w, const char *name, bool force, struct err *e)
 {
 	struct store *s = store_writer_store(w);
-	struct descriptor d, found;
 	struct image_config c;
 	struct image *img;
 	auto_close int fd = -1;
@@ -317,18 +331,12 @@ int import_prepare(struct store_writer *w, const char *name, bool force, struct 
 
 	if (rc)
 		return rc;
-	d = (struct descriptor){ .size = 0 };
 	if (!force && rootimage_open(img->rootfs, &fd, NULL) == 0) {
 		image_free(img);
 		return 0;
 	}
-	/* The manifest is known by its digest; its size is the file's. */
-	memcpy(d.digest, img->digest, sizeof(d.digest));
-	snprintf(d.media_type, sizeof(d.media_type), "%s", MEDIA_MANIFEST);
+	rc = import_load(w, img->digest, &m, &c, e);
 	image_free(img);
-	rc = store_describe(s, &d, e);
-	if (!rc)
-		rc = store_load(s, &d, &found, &m, &c, e);
 	if (rc)
 		return rc;
 	progress_step("%s: writing the root image", name);
@@ -338,5 +346,120 @@ int import_prepare(struct store_writer *w, const char *name, bool force, struct 
 	image_config_fini(&c);
 	if (rc)
 		err_wrap(e, "image %s", name);
+	return rc;
+}
+
+/* ---- a layer over an image ---- */
+
+/* Puts what @over has in the place of what @c has. */
+static int import_configure(struct image_config *c, struct image_config *over, struct err *e)
+{
+	char ***const lists[] = { &c->entrypoint, &c->cmd, &c->env };
+	char ***const new[] = { &over->entrypoint, &over->cmd, &over->env };
+	char **const texts[] = { &c->workdir, &c->user };
+	char **const said[] = { &over->workdir, &over->user };
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		if (!*new[i])
+			continue;
+		strlist_free(*lists[i]);
+		*lists[i] = take_ptr(new[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		if (!*said[i])
+			continue;
+		free(*texts[i]);
+		*texts[i] = take_ptr(said[i]);
+	}
+	for (char **s = over->labels; s && *s; s++)
+		if (strlist_add(&c->labels, *s))
+			return err_errno(e, ENOMEM, "write the image's configuration");
+	return 0;
+}
+
+static int import_over_layers(struct store_writer *w, struct store_temp *blob,
+			      const struct descriptor *layer, const struct manifest *base,
+			      struct image_config *c, const char *name, struct import_result *out,
+			      struct err *e)
+{
+	size_t n = base->n_layers + 1;
+	auto_free int *fds = reallocarray(NULL, n, sizeof(*fds));
+	auto_free struct descriptor *all = reallocarray(NULL, n, sizeof(*all));
+	struct store_temp rootfs = STORE_TEMP_INIT;
+	struct convert_result res = { .diff_ids = NULL };
+	uint64_t bytes = layer->size;
+	int rc;
+
+	if (!fds || !all)
+		return err_errno(e, ENOMEM, "open the layers");
+	memset(fds, 0xff, n * sizeof(*fds));
+	rc = import_open_layers(w, base, fds, &bytes, e);
+	fds[n - 1] = blob->fd;
+	if (!rc && lseek(blob->fd, 0, SEEK_SET) < 0)
+		rc = err_errno(e, errno, "read the layer back");
+	if (!rc)
+		rc = import_convert(w, fds, n, bytes, &rootfs, &res, e);
+	for (size_t i = 0; i + 1 < n; i++)
+		close_fd(&fds[i]);
+	if (!rc) {
+		free(c->diff_ids);
+		c->diff_ids = calloc(n, sizeof(*c->diff_ids));
+		c->n_diff_ids = n;
+		if (!c->diff_ids)
+			rc = err_errno(e, ENOMEM, "write the image's configuration");
+	}
+	for (size_t i = 0; i < n && !rc; i++)
+		sha256_text(res.diff_ids[i], c->diff_ids[i]);
+	if (!rc) {
+		sha256_text(res.chain, out->chain);
+		out->layer_bytes = layer->size;
+		out->rootfs_bytes = res.bytes;
+		out->inodes = res.inodes;
+		out->xattrs_dropped = res.xattrs_dropped;
+		memcpy(all, base->layers, base->n_layers * sizeof(*all));
+		all[n - 1] = *layer;
+		rc = store_commit_blob(blob, layer->digest, e);
+	}
+	if (!rc)
+		rc = store_commit_rootfs(&rootfs, out->chain, e);
+	if (!rc)
+		rc = import_publish(w, all, n, c, name, out, e);
+	free(res.diff_ids);
+	store_temp_fini(&rootfs);
+	return rc;
+}
+
+int import_over(struct store_writer *w, const char *base, int fd, struct image_config *config,
+		const char *name, struct import_result *out, struct err *e)
+{
+	struct store_temp blob = STORE_TEMP_INIT;
+	struct descriptor layer = { .size = 0 };
+	struct image_config c;
+	struct manifest m;
+	struct image *img;
+	int rc = store_resolve(store_writer_store(w), base, &img, e);
+
+	if (rc)
+		return rc;
+	*out = (struct import_result){ .inodes = 0 };
+	rc = import_load(w, img->digest, &m, &c, e);
+	image_free(img);
+	if (rc)
+		return rc;
+	rc = store_temp_file(w, &blob, e);
+	if (!rc) {
+		progress_step("%s: reading the layer", name);
+		rc = import_hash(fd, blob.fd, &layer, e);
+	}
+	if (!rc)
+		rc = import_configure(&c, config, e);
+	if (!rc) {
+		progress_step("%s: writing the root image", name);
+		rc = import_over_layers(w, &blob, &layer, &m, &c, name, out, e);
+	}
+	progress_end();
+	store_temp_fini(&blob);
+	manifest_fini(&m);
+	image_config_fini(&c);
 	return rc;
 }

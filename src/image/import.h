@@ -31,6 +31,14 @@ int import_dir(struct store_writer *w, const char *path, struct image_config *co
 int import_layer(struct store_writer *w, struct store_temp *layer, struct image_config *config,
 		 const char *name, struct import_result *out, struct err *e);
 
+/*
+ * As import_tar(), of a layer over those of the image @base.  @config: empty but for what is to
+ * be other than the base's: lists that are not NULL take the place of its lists, labels are
+ * added to its labels.
+ */
+int import_over(struct store_writer *w, const char *base, int fd, struct image_config *config,
+		const char *name, struct import_result *out, struct err *e);
+
 /* Writes the root image of an image of the store if it is absent or damaged (or always: @force). */
 int import_prepare(struct store_writer *w, const char *name, bool force, struct err *e);
 

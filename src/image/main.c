@@ -31,7 +31,7 @@
 #include "sys/parts.h"
 
 struct options {
-	const char *name, *tar, *dir;
+	const char *name, *tar, *dir, *base;
 	struct image_config config;
 	bool quiet, json, force;
 };
@@ -89,9 +89,9 @@ static int cmd_import(struct options *o, int argc, char **argv, struct err *e)
 	int rc;
 
 	(void)argv;
-	if (argc || !o->name || !o->tar == !o->dir)
-		return main_usage(e, "import --name NAME[:TAG] (--tar FILE|- | --dir DIR) "
-				     "[--config KEY=VALUE]...");
+	if (argc || !o->name || !o->tar == !o->dir || (o->base && !o->tar))
+		return main_usage(e, "import --name NAME[:TAG] (--tar FILE|- [--base IMAGE] | "
+				     "--dir DIR) [--config KEY=VALUE]...");
 	rc = main_full_name(o->name, name, e);
 	if (rc)
 		return rc;
@@ -103,8 +103,9 @@ static int cmd_import(struct options *o, int argc, char **argv, struct err *e)
 	rc = main_writer(&w, e);
 	if (rc)
 		return rc;
-	rc = o->tar ? import_tar(w, fd, &o->config, name, &res, e)
-		    : import_dir(w, o->dir, &o->config, name, &res, e);
+	rc = o->base  ? import_over(w, o->base, fd, &o->config, name, &res, e)
+	     : o->tar ? import_tar(w, fd, &o->config, name, &res, e)
+		      : import_dir(w, o->dir, &o->config, name, &res, e);
 	store_writer_close(w);
 	if (rc) {
 		err_wrap(e, "import %s", o->tar ? o->tar : o->dir);
@@ -356,11 +357,17 @@ static const struct {
 };
 
 static const struct option long_options[] = {
-	{ "name", required_argument, NULL, 'n' }, { "tar", required_argument, NULL, 't' },
-	{ "dir", required_argument, NULL, 'd' },  { "config", required_argument, NULL, 'c' },
-	{ "jail", required_argument, NULL, 'J' }, { "quiet", no_argument, NULL, 'q' },
-	{ "json", no_argument, NULL, 'j' },       { "force", no_argument, NULL, 'f' },
-	{ "help", no_argument, NULL, 'h' },       { NULL, 0, NULL, 0 },
+	{ "name", required_argument, NULL, 'n' },
+	{ "tar", required_argument, NULL, 't' },
+	{ "dir", required_argument, NULL, 'd' },
+	{ "config", required_argument, NULL, 'c' },
+	{ "jail", required_argument, NULL, 'J' },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "force", no_argument, NULL, 'f' },
+	{ "base", required_argument, NULL, 'b' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
 };
 
 static void main_help(void)
@@ -371,6 +378,7 @@ static void main_help(void)
 	printf("\n"
 	       "  --name NAME[:TAG]    name of the image that is made (import, build)\n"
 	       "  --tar FILE|-         tar, plain or compressed with gzip or zstd (import)\n"
+	       "  --base IMAGE         the tar is a layer over this image (import --tar)\n"
 	       "  --dir DIR            directory (import)\n"
 	       "  --config KEY=VALUE   entrypoint, cmd, env, label, workdir, user, stop-signal;\n"
 	       "                       once for each word of a list (import)\n"
@@ -395,6 +403,9 @@ static int main_options(int argc, char **argv, struct options *o, struct err *e)
 			break;
 		case 'd':
 			o->dir = optarg;
+			break;
+		case 'b':
+			o->base = optarg;
 			break;
 		case 'c':
 			if (main_config(&o->config, optarg, e))
