@@ -102,6 +102,7 @@ bool cli_is_name(const char *s);
 
 int cmd_exe(const struct cli_command *cmd, int argc, char **argv);
 int cmd_add(const struct cli_command *cmd, int argc, char **argv);
+int cmd_build(const struct cli_command *cmd, int argc, char **argv);
 int cmd_check(const struct cli_command *cmd, int argc, char **argv);
 int cmd_init(const struct cli_command *cmd, int argc, char **argv);
 int cmd_remove(const struct cli_command *cmd, int argc, char **argv);
@@ -118,6 +119,6 @@ int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
 
 extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], net_opts[], server_opts[],
 	supervise_opts[], volume_opts[];
-extern const struct cli_opt add_opts[], check_opts[], init_opts[], remove_opts[];
+extern const struct cli_opt add_opts[], build_opts[], check_opts[], init_opts[], remove_opts[];
 
 #endif

@@ -187,6 +187,21 @@ static json_t *check_json_sandbox(const struct sandboxfile_sandbox *s)
 	return j;
 }
 
+static json_t *check_json_builds(const struct sandboxfile *f)
+{
+	json_t *j = json_array();
+
+	for (size_t i = 0; f && i < f->n_builds; i++) {
+		const struct sandboxfile_sandbox *s = f->builds[i];
+
+		json_array_append_new(j,
+				      json_pack("{s:s, s:i, s:s, s:s, s:o}", "name", s->name,
+						"line", (int)s->at.line, "image", s->image, "makes",
+						s->result, "steps", check_json_list(&s->steps)));
+	}
+	return j;
+}
+
 static json_t *check_json_notes(const struct check *c, bool errors)
 {
 	json_t *j = json_array();
@@ -209,9 +224,10 @@ static int check_print_json(const struct check *c)
 
 	for (size_t i = 0; i < c->n; i++)
 		json_array_append_new(list, check_json_sandbox(c->order[i]));
-	j = json_pack("{s:s, s:b, s:o, s:o, s:o}", "file", c->p.path, "valid", !c->notes->errors,
-		      "errors", check_json_notes(c, true), "warnings", check_json_notes(c, false),
-		      "sandboxes", list);
+	j = json_pack("{s:s, s:b, s:o, s:o, s:o, s:o}", "file", c->p.path, "valid",
+		      !c->notes->errors, "errors", check_json_notes(c, true), "warnings",
+		      check_json_notes(c, false), "sandboxes", list, "builds",
+		      check_json_builds(c->p.file));
 	text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
 	json_decref(j);
 	if (!text) {
@@ -296,7 +312,8 @@ static void check_print_names(const char *what, const struct sandboxfile_list *l
 static void check_print_sandbox(const struct sandboxfile_sandbox *s)
 {
 	printf("%s\n", s->name);
-	check_print_text("image", s->image);
+	check_print_text("image", s->build ? NULL : s->image);
+	check_print_text("build", s->build);
 	check_print_runs(s);
 	check_print_names("after", &s->depends_on);
 	check_print_size("memory", s->memory_bytes);
@@ -328,6 +345,14 @@ static int check_print(const struct check *c, bool quiet)
 	       c->n == 1 ? "" : "es");
 	for (size_t i = 0; i < c->n; i++)
 		check_print_sandbox(c->order[i]);
+	for (size_t i = 0; i < c->p.file->n_builds; i++) {
+		const struct sandboxfile_sandbox *s = c->p.file->builds[i];
+
+		printf("build %s\n", s->name);
+		check_print_text("image", s->build ? s->build : s->image);
+		check_print_text("makes", s->result);
+		printf("  %-9s%zu\n", "steps", s->steps.n);
+	}
 	return CLI_OK;
 }
 

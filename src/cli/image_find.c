@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "codec/sandboxfile.h"
 #include "sys/child.h"
 #include "sys/parts.h"
 
@@ -83,6 +84,14 @@ int image_find(const char *home, const char *name, bool quiet, const char *jail,
 	if (rc != -ENOENT) {
 		store_close(s);
 		return rc ? err_set(e, missing.code, "%s", err_text(&missing)) : 0;
+	}
+	if (!strncmp(name, SANDBOXFILE_RESULT, strlen(SANDBOXFILE_RESULT))) {
+		store_close(s);
+		return err_set(e, ENOENT,
+			       "the image of build '%.*s' is not there, or the build has changed "
+			       "since: make it with `msb build`",
+			       (int)strcspn(name + strlen(SANDBOXFILE_RESULT), ":"),
+			       name + strlen(SANDBOXFILE_RESULT));
 	}
 	rc = parts_path("recipes", &recipes, e);
 	if (!rc && recipe_find(recipes, name, &recipe))

@@ -71,6 +71,18 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_check,
 	},
 	{
+		.name = "build",
+		.args = "[NAME...] [OPTIONS]",
+		.summary = "make the images that the Sandboxfile's builds describe",
+		.details = "Each build's steps run in a throw-away sandbox of its base; what they "
+			   "changed is kept as an\n"
+			   "image, which sandboxes with `build: NAME` start from. A build of which "
+			   "nothing has changed\n"
+			   "takes no time. With names, those and what they stand on.\n",
+		.opts = build_opts,
+		.run = cmd_build,
+	},
+	{
 		.name = "image",
 		.args = "ls|inspect|import|build|prepare|rm [OPTIONS]",
 		.summary = "images in the local store",

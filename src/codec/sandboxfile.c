@@ -428,6 +428,9 @@ static int sandboxfile_bind_text(struct sandboxfile_reader *r, const struct sand
 	return rc;
 }
 
+static int sandboxfile_bind_steps(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+				  const struct ytree_node *v, void *owner);
+
 static int sandboxfile_bind(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
 			    const struct ytree_node *v, struct ytree_at at, void *owner)
 {
@@ -445,8 +448,11 @@ static int sandboxfile_bind(struct sandboxfile_reader *r, const struct sandboxfi
 		return sandboxfile_bind_network(r, k, v, owner);
 	case SANDBOXFILE_OBJECT:
 		return sandboxfile_bind_object(r, k->keys, k->name, v, (char *)owner + k->offset);
+	case SANDBOXFILE_STEPS:
+		return sandboxfile_bind_steps(r, k, v, owner);
+	case SANDBOXFILE_BUILDS:
 	case SANDBOXFILE_SANDBOXES:
-		return sandboxfile_bind_sandboxes(r, v);
+		return sandboxfile_bind_sandboxes(r, v, k->type == SANDBOXFILE_BUILDS);
 	default:
 		return sandboxfile_bind_text(r, k, v, owner);
 	}
@@ -500,50 +506,110 @@ static int sandboxfile_bind_object(struct sandboxfile_reader *r, const struct sa
 	return rc;
 }
 
-static int sandboxfile_bind_sandbox(struct sandboxfile_reader *r, const struct ytree_node *name,
-				    const struct ytree_node *v)
+/* A list of steps, or a mapping of names for people to them. */
+static int sandboxfile_bind_steps(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+				  const struct ytree_node *v, void *owner)
 {
-	struct sandboxfile_sandbox *s;
-	char what[SANDBOXFILE_NAME_MAX + 16];
+	struct sandboxfile_list *l = (struct sandboxfile_list *)((char *)owner + k->offset);
+	int rc;
 
-	if (!sandboxfile_name_valid(name->text))
-		return sandboxfile_bad(r, name->at,
-				       "'%.80s' is not a name for a sandbox: use letters, digits, "
-				       "'-' and '_', at most %u",
-				       name->text, SANDBOXFILE_NAME_MAX);
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return sandboxfile_memory(r);
-	r->f->sandboxes[r->f->n_sandboxes++] = s;
-	s->name = name->text;
-	s->at = name->at;
-	snprintf(what, sizeof(what), "sandbox '%s'", s->name);
-	if (sandboxfile_bind_object(r, sandboxfile_sandbox_keys, what, v, s) && v->kind != YTREE_MAP)
-		return -EINVAL;
-	for (const struct sandboxfile_key *k = sandboxfile_sandbox_keys; k->name; k++)
-		if (k->required && !ytree_get(v, k->name, NULL))
-			return sandboxfile_bad(r, name->at, "%s has no '%s', as in '%s: %s'", what,
-					       k->name, k->name, k->example);
+	if (v->kind != YTREE_MAP)
+		return sandboxfile_bind_list(r, k, v, owner);
+	rc = sandboxfile_list_room(r, k, v->n, v->at, l);
+	for (size_t i = 0; i < v->n && !rc; i++) {
+		const char *text = sandboxfile_text(r, k->name, v->child[2 * i + 1]);
+
+		if (!text)
+			return -EINVAL;
+		l->at[l->n] = v->child[2 * i]->at;
+		l->v[l->n++] = text;
+	}
+	return rc;
+}
+
+/* Is there an image, or a build, and not both? */
+static int sandboxfile_check_image(struct sandboxfile_reader *r, const struct ytree_node *name,
+				   const char *what, const struct ytree_node *v)
+{
+	bool image = ytree_get(v, "image", NULL), build = ytree_get(v, "build", NULL);
+
+	if (image && build)
+		return sandboxfile_bad(r, name->at, "%s has 'image' and 'build': give one of them",
+				       what);
+	if (!image && !build)
+		return sandboxfile_bad(r, name->at, "%s has no 'image', as in 'image: python'",
+				       what);
 	return 0;
 }
 
-int sandboxfile_bind_sandboxes(struct sandboxfile_reader *r, const struct ytree_node *v)
+static int sandboxfile_check_name(struct sandboxfile_reader *r, const struct ytree_node *name,
+				  bool build)
 {
+	struct err e = ERR_INIT;
+
+	if (build)
+		return sandboxfile_check_build(name->text, &e)
+			       ? sandboxfile_bad(r, name->at, "%s", err_text(&e))
+			       : 0;
+	if (sandboxfile_name_valid(name->text))
+		return 0;
+	return sandboxfile_bad(r, name->at,
+			       "'%.80s' is not a name for a sandbox: use letters, digits, '-' and "
+			       "'_', at most %u",
+			       name->text, SANDBOXFILE_NAME_MAX);
+}
+
+static int sandboxfile_bind_sandbox(struct sandboxfile_reader *r, const struct ytree_node *name,
+				    const struct ytree_node *v, bool build)
+{
+	const struct sandboxfile_key *keys =
+		build ? sandboxfile_build_keys : sandboxfile_sandbox_keys;
+	struct sandboxfile_sandbox *s;
+	char what[SANDBOXFILE_NAME_MAX + 16];
+	int rc = sandboxfile_check_name(r, name, build);
+
+	if (rc)
+		return rc;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return sandboxfile_memory(r);
+	if (build)
+		r->f->builds[r->f->n_builds++] = s;
+	else
+		r->f->sandboxes[r->f->n_sandboxes++] = s;
+	s->name = name->text;
+	s->at = name->at;
+	snprintf(what, sizeof(what), "%s '%s'", build ? "build" : "sandbox", s->name);
+	rc = sandboxfile_bind_object(r, keys, what, v, s);
+	if (rc && v->kind != YTREE_MAP)
+		return rc;
+	return sandboxfile_check_image(r, name, what, v);
+}
+
+int sandboxfile_bind_sandboxes(struct sandboxfile_reader *r, const struct ytree_node *v, bool builds)
+{
+	struct sandboxfile_sandbox **list;
+	const char *what = builds ? "builds" : "sandboxes";
+
 	if (v->kind == YTREE_SCALAR && ytree_is_null(v))
 		return 0;
 	if (v->kind != YTREE_MAP)
 		return sandboxfile_bad(r, v->at,
-				       "sandboxes takes names, and behind each what it is, as in "
-				       "'app: {image: python}'");
+				       "%s takes names, and behind each what it is, as in "
+				       "'app: {image: python}'",
+				       what);
 	if (v->n > SANDBOXFILE_SANDBOXES_MAX)
-		return sandboxfile_bad(r, v->at, "more than %u sandboxes",
-				       SANDBOXFILE_SANDBOXES_MAX);
-	r->f->sandboxes = ytree_alloc(r->f->tree, (v->n + 1) * sizeof(*r->f->sandboxes));
-	if (!r->f->sandboxes)
+		return sandboxfile_bad(r, v->at, "more than %u %s", SANDBOXFILE_SANDBOXES_MAX, what);
+	list = ytree_alloc(r->f->tree, (v->n + 1) * sizeof(struct sandboxfile_sandbox *));
+	if (!list)
 		return sandboxfile_memory(r);
+	if (builds)
+		r->f->builds = list;
+	else
+		r->f->sandboxes = list;
 	for (size_t i = 0; i < v->n && !r->no_memory; i++)
 		if (!sandboxfile_key_is_extension(v->child[2 * i]->text))
-			sandboxfile_bind_sandbox(r, v->child[2 * i], v->child[2 * i + 1]);
+			sandboxfile_bind_sandbox(r, v->child[2 * i], v->child[2 * i + 1], builds);
 	return 0;
 }
 
@@ -581,6 +647,8 @@ static void sandboxfile_read(struct sandboxfile_reader *r, const char *text, siz
 	sandboxfile_bind_object(r, sandboxfile_top_keys, "the file", ytree_root(r->f->tree), r->f);
 	if (!r->no_memory)
 		sandboxfile_check_together(r);
+	if (!r->no_memory && !r->notes->errors)
+		sandboxfile_resolve_builds(r);
 }
 
 int sandboxfile_parse(const char *text, size_t len, const char *name, struct sandboxfile **out,
@@ -615,6 +683,8 @@ void sandboxfile_free(struct sandboxfile *f)
 		volume_list_fini(&f->sandboxes[i]->volumes);
 		free(f->sandboxes[i]);
 	}
+	for (size_t i = 0; i < f->n_builds; i++)
+		free(f->builds[i]);
 	ytree_free(f->tree);
 	free(f);
 }

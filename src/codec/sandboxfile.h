@@ -27,6 +27,12 @@
 #define SANDBOXFILE_SANDBOXES_MAX 256u
 #define SANDBOXFILE_LIST_MAX 1024u /* items of a list, keys of a map */
 #define SANDBOXFILE_NAME_MAX 63u
+/*
+ * The image that a build makes is called SANDBOXFILE_RESULT NAME ":" and the hash of what the
+ * file says of it.  No registry can have that name (RFC 6761 §6.4).
+ */
+#define SANDBOXFILE_RESULT "build.invalid/"
+#define SANDBOXFILE_RESULT_MAX 112u
 #define SANDBOXFILE_NOTES_MAX 64u
 #define SANDBOXFILE_NOTE_MAX 400u
 
@@ -57,7 +63,8 @@ struct sandboxfile_meta {
 struct sandboxfile_sandbox {
 	const char *name;
 	struct ytree_at at;
-	const char *image; /* never NULL */
+	const char *image; /* never NULL; with @build that build's result */
+	const char *build; /* the build that makes the image */
 	const char *version;
 	struct sandboxfile_meta meta;
 	uint64_t memory_bytes, disk_bytes;
@@ -82,12 +89,17 @@ struct sandboxfile_sandbox {
 	const char *restart; /* no, on-failure, always */
 	struct sandboxfile_list health; /* a command */
 	uint64_t health_interval_ms;
+	/* Of a build. */
+	struct sandboxfile_list steps; /* texts for the shell */
+	char result[SANDBOXFILE_RESULT_MAX]; /* the image that it makes */
 };
 
 struct sandboxfile {
 	struct sandboxfile_meta meta;
 	struct sandboxfile_sandbox **sandboxes; /* in the order of the file */
 	size_t n_sandboxes;
+	struct sandboxfile_sandbox **builds; /* those that others stand on come first */
+	size_t n_builds;
 	struct ytree *tree; /* owns the texts */
 };
 
@@ -120,6 +132,10 @@ void sandboxfile_notes_add(struct sandboxfile_notes *l, bool error, struct ytree
 int sandboxfile_parse(const char *text, size_t len, const char *name, struct sandboxfile **out,
 		      struct sandboxfile_notes *notes, struct err *e);
 void sandboxfile_free(struct sandboxfile *f);
+
+/* A build by name; NULL = there is none. */
+const struct sandboxfile_sandbox *sandboxfile_find_build(const struct sandboxfile *f,
+							 const char *name);
 
 /* By name; NULL = there is none. */
 const struct sandboxfile_sandbox *sandboxfile_find(const struct sandboxfile *f, const char *name);

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "codec/reference.h"
+#include "codec/sandboxfile_internal.h"
 
 #define KEYS_MEMORY_MIN (128ull << 20)
 #define KEYS_MEMORY_MAX (1024ull << 30)
@@ -18,6 +19,13 @@
 #define KEYS_TEXT_MAX 4095u
 
 #define AT(m) offsetof(struct sandboxfile_sandbox, m)
+
+static int keys_build(void *owner, const char *text, struct ytree_at at, struct err *e);
+
+int sandboxfile_check_build(const char *name, struct err *e)
+{
+	return keys_build(NULL, name, (struct ytree_at){ 0, 0 }, e);
+}
 
 bool sandboxfile_name_valid(const char *name)
 {
@@ -51,6 +59,21 @@ static int keys_image(void *owner, const char *text, struct ytree_at at, struct 
 			"give its name",
 			text);
 	return reference_parse(text, strlen(text), &ref, e);
+}
+
+static int keys_build(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	(void)owner;
+	(void)at;
+	/* The name of the image has it. */
+	if (!*text || strlen(text) > SANDBOXFILE_NAME_MAX ||
+	    strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(text) || *text == '-' ||
+	    text[strlen(text) - 1] == '-' || strstr(text, "--"))
+		return err_set(e, EINVAL,
+			       "'%.80s' is not a name for a build: use lower-case letters, digits "
+			       "and single '-'",
+			       text);
+	return 0;
 }
 
 /* semver.org, items 2, 9 and 10. */
@@ -203,8 +226,11 @@ static const struct sandboxfile_key keys_meta[] = {
 
 const struct sandboxfile_key sandboxfile_sandbox_keys[] = {
 	{ "image", SANDBOXFILE_TEXT, AT(image), .take = keys_image, .required = true,
-	  .help = "The image that it starts from: a name in the store, or of a recipe.",
+	  .help = "The image that it starts from, a name in the store or of a recipe; has to be "
+		  "there, or `build`.",
 	  .example = "python" },
+	{ "build", SANDBOXFILE_TEXT, AT(build), .take = keys_build, .required = true,
+	  .help = "Instead of `image`: the build of this file that makes it.", .example = "tools" },
 	{ "version", SANDBOXFILE_TEXT, AT(version), .take = keys_version,
 	  .help = "The sandbox's own version, by the rules of semver.org; for people.",
 	  .example = "1.0.0" },
@@ -288,14 +314,59 @@ const struct sandboxfile_key sandboxfile_sandbox_keys[] = {
 	{ NULL },
 };
 
+#define KEYS_NOT_BUILT "not supported in a build: give it to the sandbox"
+
+const struct sandboxfile_key sandboxfile_build_keys[] = {
+	{ "image", SANDBOXFILE_TEXT, AT(image), .take = keys_image, .required = true,
+	  .help = "The image that the steps begin with; has to be there, or `build`.",
+	  .example = "python" },
+	{ "build", SANDBOXFILE_TEXT, AT(build), .take = keys_build, .required = true,
+	  .help = "Instead of `image`: another build of this file.", .example = "base" },
+	{ "steps", SANDBOXFILE_STEPS, AT(steps),
+	  .help = "What is run, each by the shell as root, one after the other; a list, or a "
+		  "mapping.",
+	  .example = "[pip install flask]" },
+	{ "shell", SANDBOXFILE_TEXT, AT(shell), .take = keys_absolute,
+	  .help = "What runs the steps; else /bin/sh.", .example = "/bin/bash" },
+	{ "envs", SANDBOXFILE_PAIRS, AT(envs), .take = keys_env,
+	  .help = "Environment variables, of the steps and of the image that is made.",
+	  .example = "[DEBIAN_FRONTEND=noninteractive]" },
+	{ "workdir", SANDBOXFILE_TEXT, AT(workdir), .take = keys_absolute,
+	  .help = "The directory of the steps and of the image that is made; has to be there.",
+	  .example = "/root" },
+	{ "memory", SANDBOXFILE_SIZE, AT(memory_bytes), KEYS_MEMORY_MIN, KEYS_MEMORY_MAX,
+	  .help = "Memory while the steps run.", .example = "1024" },
+	{ "cpus", SANDBOXFILE_NUMBER, AT(cpus), 1, KEYS_CPUS_MAX,
+	  .help = "Virtual CPUs while the steps run.", .example = "2" },
+	{ "disk", SANDBOXFILE_SIZE, AT(disk_bytes), KEYS_DISK_MIN, KEYS_DISK_MAX,
+	  .help = "Room for what the steps write.", .example = "4G" },
+	{ "scope", SANDBOXFILE_TEXT, AT(scope), .values = keys_scopes,
+	  .help = "What the network reaches while the steps run.", .example = "public" },
+	{ "network", SANDBOXFILE_NETWORK, AT(network),
+	  .help = "Rules of the network while the steps run.",
+	  .example = "[\"allow tcp pypi.org:443\", \"default deny\"]" },
+	{ "timeout", SANDBOXFILE_TIME, AT(timeout_ms), 1, KEYS_TIME_MAX,
+	  .help = "The longest time of all steps together.", .example = "30m" },
+	{ "volumes", SANDBOXFILE_LIST, .help = "Files of the host.", .refused = KEYS_NOT_BUILT },
+	{ "ports", SANDBOXFILE_LIST, .help = "Published ports.", .refused = KEYS_NOT_BUILT },
+	{ "command", SANDBOXFILE_LIST, .help = "What runs.", .refused = KEYS_NOT_BUILT },
+	{ "depends_on", SANDBOXFILE_LIST, .help = "What is made before.",
+	  .refused = "not supported in a build: `build` names the one that it stands on" },
+	{ "imports", SANDBOXFILE_MAP, .help = "Files of the host.",
+	  .refused = "not supported: fetch them in a step" },
+	{ "exports", SANDBOXFILE_MAP, .help = "Files for others.",
+	  .refused = "not supported: the image that is made has them" },
+	{ NULL },
+};
+
 const struct sandboxfile_key sandboxfile_top_keys[] = {
 	{ "sandboxes", SANDBOXFILE_SANDBOXES, .help = "The sandboxes, by name." },
 	{ "meta", SANDBOXFILE_OBJECT, offsetof(struct sandboxfile, meta), .keys = keys_meta,
 	  .help = "What people want to know about the project; nothing depends on it." },
 	{ "modules", SANDBOXFILE_MAP, .help = "Sandboxes of other files.",
 	  .refused = "not supported: copy the sandbox, or use that file with -f" },
-	{ "builds", SANDBOXFILE_MAP, .help = "Images that are made by running steps.",
-	  .refused = KEYS_LATER ": make the image with `msb image build` or `msb image import`" },
+	{ "builds", SANDBOXFILE_BUILDS,
+	  .help = "Images that are made by running steps, by name; `msb build` makes them." },
 	{ "groups", SANDBOXFILE_MAP, .help = "Networks of several sandboxes.",
 	  .refused = KEYS_LATER ": use ports and scope any" },
 	{ NULL },

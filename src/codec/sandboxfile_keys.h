@@ -17,6 +17,8 @@ enum sandboxfile_type {
 	SANDBOXFILE_MAP, /* struct sandboxfile_map: name and text */
 	SANDBOXFILE_NETWORK, /* const char *: rules, or the mapping that other programs write */
 	SANDBOXFILE_OBJECT, /* keys of its own, at @offset */
+	SANDBOXFILE_STEPS, /* struct sandboxfile_list; a list, or a mapping whose names are for people */
+	SANDBOXFILE_BUILDS, /* names, and behind each the keys of a build */
 	SANDBOXFILE_SANDBOXES, /* names, and behind each the keys of a sandbox */
 };
 
@@ -32,7 +34,7 @@ struct sandboxfile_key {
 	 */
 	int (*take)(void *owner, const char *text, struct ytree_at at, struct err *e);
 	bool taken; /* take() keeps it: not put at @offset */
-	bool required;
+	bool required; /* one of those that are so has to be there, and no other */
 	const struct sandboxfile_key *keys; /* OBJECT */
 	const char *help; /* one sentence, for the schema and the documentation */
 	const char *example; /* YAML, one line */
@@ -40,7 +42,8 @@ struct sandboxfile_key {
 };
 
 /* Each ended by name NULL. */
-extern const struct sandboxfile_key sandboxfile_top_keys[], sandboxfile_sandbox_keys[];
+extern const struct sandboxfile_key sandboxfile_top_keys[], sandboxfile_sandbox_keys[],
+	sandboxfile_build_keys[];
 
 /* What people write for a key of the table: "env" for "envs". NULL = nothing known. */
 const char *sandboxfile_synonym(const char *word);

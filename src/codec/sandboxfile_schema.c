@@ -9,6 +9,7 @@
 #define SCHEMA_DRAFT "https://json-schema.org/draft/2020-12/schema"
 #define SCHEMA_SIZE "^[0-9][0-9.]*([kKmMgGtT]([iI]?[bB])?|[bB])?$"
 #define SCHEMA_TIME "^[0-9][0-9.]*(ms|[sSmMhHdD])?$"
+#define SCHEMA_BUILD "^([a-z0-9]+(-[a-z0-9]+)*|x-.*)$"
 #define SCHEMA_NAME "^([A-Za-z0-9][A-Za-z0-9_-]{0,62}|x-.*)$"
 
 /* Every function here gives a new reference, or NULL without memory, which the next passes on. */
@@ -83,10 +84,17 @@ static json_t *schema_value(const struct sandboxfile_key *k)
 		return schema_network();
 	case SANDBOXFILE_OBJECT:
 		return schema_object(k->keys);
+	case SANDBOXFILE_STEPS:
+		return json_pack("{s:[o, o]}", "anyOf", schema_list(schema_text()),
+				 schema_map(schema_text()));
+	case SANDBOXFILE_BUILDS:
 	case SANDBOXFILE_SANDBOXES:
 		return json_pack("{s:[s,s], s:{s:s}, s:{s:s}}", "type", "object", "null",
-				 "propertyNames", "pattern", SCHEMA_NAME, "additionalProperties",
-				 "$ref", "#/$defs/sandbox");
+				 "propertyNames", "pattern",
+				 k->type == SANDBOXFILE_BUILDS ? SCHEMA_BUILD : SCHEMA_NAME,
+				 "additionalProperties", "$ref",
+				 k->type == SANDBOXFILE_BUILDS ? "#/$defs/build"
+							       : "#/$defs/sandbox");
 	}
 	return NULL;
 }
@@ -114,22 +122,23 @@ static json_t *schema_key(const struct sandboxfile_key *k)
 
 static json_t *schema_object(const struct sandboxfile_key *keys)
 {
-	json_t *properties = json_object(), *required = json_array();
+	json_t *properties = json_object(), *any = json_array(), *j = NULL;
 
-	for (; properties && required && keys->name; keys++) {
-		json_t *j = schema_key(keys);
-
+	for (; properties && any && keys->name; keys++) {
+		j = schema_key(keys);
 		if (!j || json_object_set_new(properties, keys->name, j)) {
 			json_decref(properties);
 			properties = NULL;
-			break;
 		}
 		if (keys->required)
-			json_array_append_new(required, json_string(keys->name));
+			json_array_append_new(any, json_pack("{s:[s]}", "required", keys->name));
 	}
-	return json_pack("{s:[s,s], s:o, s:o, s:{s:{}}, s:b}", "type", "object", "null",
-			 "properties", properties, "required", required, "patternProperties", "^x-",
-			 "additionalProperties", 0);
+	j = json_pack("{s:[s,s], s:o, s:{s:{}}, s:b}", "type", "object", "null", "properties",
+		      properties, "patternProperties", "^x-", "additionalProperties", 0);
+	if (j && json_array_size(any))
+		json_object_set(j, "oneOf", any);
+	json_decref(any);
+	return j;
 }
 
 int sandboxfile_schema(char **text, struct err *e)
@@ -138,8 +147,9 @@ int sandboxfile_schema(char **text, struct err *e)
 	json_t *all = json_pack("{s:s, s:s}", "$schema", SCHEMA_DRAFT, "title", "Sandboxfile");
 	int bad = !all || !top || json_object_update(all, top) ||
 		  json_object_set_new(all, "$defs",
-				      json_pack("{s:o}", "sandbox",
-						schema_object(sandboxfile_sandbox_keys)));
+				      json_pack("{s:o, s:o}", "sandbox",
+						schema_object(sandboxfile_sandbox_keys), "build",
+						schema_object(sandboxfile_build_keys)));
 
 	*text = bad ? NULL : json_dumps(all, JSON_INDENT(2));
 	json_decref(top);

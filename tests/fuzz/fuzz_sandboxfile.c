@@ -52,6 +52,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(!notes.errors && f->n_sandboxes <= SANDBOXFILE_SANDBOXES_MAX);
 	for (size_t i = 0; i < f->n_sandboxes; i++)
 		check_sandbox(f->sandboxes[i]);
+	for (size_t i = 0; i < f->n_builds; i++) {
+		assert(f->builds[i]->image && strstr(f->builds[i]->result, f->builds[i]->name));
+		check_list(&f->builds[i]->steps);
+	}
 	assert(!sandboxfile_order(f, NULL, 0, order, &n, NULL) && n == f->n_sandboxes);
 	/* Each comes behind what it depends on. */
 	for (size_t i = 0; i < n; i++)

@@ -275,14 +275,91 @@ static void test_network_of_others(void **state)
 static void test_refused_keys(void **state)
 {
 	(void)state;
-	bad("builds:\n  a: {image: x}\n", "F:1:1: builds is not supported yet: make the image with "
-					  "`msb image build` or `msb image import`");
 	bad("modules:\n", "F:1:1: modules is not supported: copy the sandbox, or use that file "
 			  "with -f");
 	bad_key("imports: {a: /b}", "F:4:5: imports is not supported: share a named volume or a "
 				    "directory by `volumes`");
 	bad_key("exports: {a: /b}", "F:4:5: exports is not supported: share a named volume or a "
 				    "directory by `volumes`");
+}
+
+static void test_builds(void **state)
+{
+	static const char text[] = "sandboxes:\n"
+				   "  app: {build: over}\n"
+				   "builds:\n"
+				   "  over: {build: base, steps: {one: a, two: b}}\n"
+				   "  base:\n"
+				   "    image: python\n"
+				   "    envs: [A=1]\n"
+				   "    steps:\n"
+				   "      - pip list\n"
+				   "      - |\n"
+				   "        x\n"
+				   "        y\n";
+	struct sandboxfile *f = good(text), *g;
+	const struct sandboxfile_sandbox *base = sandboxfile_find_build(f, "base");
+	char was[2][SANDBOXFILE_RESULT_MAX];
+
+	(void)state;
+	assert_int_equal(f->n_builds, 2);
+	assert_ptr_equal(f->builds[0], base);
+	assert_string_equal(base->image, "python");
+	assert_string_equal(base->steps.v[1], "x\ny\n");
+	assert_memory_equal(base->result, "build.invalid/base:", 19);
+	assert_int_equal(strlen(base->result), 19 + 32);
+	assert_string_equal(f->builds[1]->image, base->result);
+	assert_string_equal(f->builds[1]->steps.v[1], "b");
+	assert_string_equal(f->sandboxes[0]->image, f->builds[1]->result);
+	strcpy(was[0], base->result);
+	strcpy(was[1], f->builds[1]->result);
+	sandboxfile_free(f);
+	/* What does not go into the image changes nothing; what does, changes all that stand on it. */
+	for (unsigned i = 0; i < 4; i++) {
+		static const char *const lines[] = {
+			"    image: python\n    memory: 512\n    scope: none\n",
+			"    image: python:3\n", "    image: python\n    shell: /bin/sh\n",
+			"    image: python\n    workdir: /\n"
+		};
+		char other[1024];
+		const char *at = strstr(text, "    image: python\n");
+
+		snprintf(other, sizeof(other), "%.*s%s%s", (int)(at - text), text, lines[i],
+			 at + strlen("    image: python\n"));
+		g = good(other);
+		assert_int_equal(!strcmp(g->builds[0]->result, was[0]), !i);
+		assert_int_equal(!strcmp(g->builds[1]->result, was[1]), !i);
+		sandboxfile_free(g);
+	}
+	g = good("builds:\n  base: {image: python, envs: {A: 1}, steps: [pip list, "
+		 "\"x\\ny\\n\"]}\n");
+	assert_string_equal(g->builds[0]->result, was[0]);
+	sandboxfile_free(g);
+	g = good("builds:\n  base: {image: python, envs: {A: 1}, steps: [\"pip listx\\ny\\n\"]}\n");
+	assert_string_not_equal(g->builds[0]->result, was[0]);
+	sandboxfile_free(g);
+}
+
+static void test_builds_refused(void **state)
+{
+	(void)state;
+	bad("builds: {A: {image: x}}\n", "F:1:10: 'A' is not a name for a build: use lower-case "
+					 "letters, digits and single '-'");
+	bad("builds: {a: {}}\n", "F:1:10: build 'a' has no 'image', as in 'image: python'");
+	bad("builds: {a: {image: x, build: b}, b: {image: x}}\n",
+	    "F:1:10: build 'a' has 'image' and 'build': give one of them");
+	bad("builds: {a: {image: x, volumes: [.:/s]}}\n",
+	    "F:1:24: volumes is not supported in a build: give it to the sandbox");
+	bad("builds: {a: {image: x, steps: ls}}\n",
+	    "F:1:31: steps takes a list, as in [pip install flask]");
+	bad("builds: {a: {build: b}, b: {build: c}, c: {build: b}}\n",
+	    "F:1:10: build 'a' stands on itself, by way of 'b'");
+	bad("builds: {tools: {image: x}}\nsandboxes: {a: {build: tool}}\n",
+	    "F:2:13: 'a': no build 'tool' in the file: did you mean 'tools'?");
+	bad("sandboxes: {a: {image: x, build: b}}\n",
+	    "F:1:13: sandbox 'a' has 'image' and 'build': give one of them");
+	bad("sandboxes: {a: {build: B}}\n", "F:1:24: build: 'B' is not a name for a build: use "
+					    "lower-case letters, digits and single '-'");
 }
 
 static void test_volumes_and_ports(void **state)
@@ -536,14 +613,15 @@ static void test_many_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_seed),          TEST(test_every_key),
-		TEST(test_nothing_in_it), TEST(test_unknown_keys),
-		TEST(test_wrong_values),  TEST(test_network_of_others),
-		TEST(test_refused_keys),  TEST(test_volumes_and_ports),
-		TEST(test_depends_on),    TEST(test_cycle),
-		TEST(test_syntax),        TEST(test_all_errors),
-		TEST(test_aliases),       TEST(test_billion_laughs),
-		TEST(test_large),         TEST(test_many_errors),
+		TEST(test_seed),           TEST(test_every_key),
+		TEST(test_nothing_in_it),  TEST(test_unknown_keys),
+		TEST(test_wrong_values),   TEST(test_network_of_others),
+		TEST(test_refused_keys),   TEST(test_builds),
+		TEST(test_builds_refused), TEST(test_volumes_and_ports),
+		TEST(test_depends_on),     TEST(test_cycle),
+		TEST(test_syntax),         TEST(test_all_errors),
+		TEST(test_aliases),        TEST(test_billion_laughs),
+		TEST(test_large),          TEST(test_many_errors),
 	};
 
 	return test_run(tests);
