@@ -19,6 +19,7 @@
 /* In the order in which the keys are written. */
 enum add_opt {
 	ADD_IMAGE,
+	ADD_BUILD,
 	ADD_MEMORY,
 	ADD_CPUS,
 	ADD_DISK,
@@ -43,7 +44,9 @@ enum add_opt {
 };
 
 const struct cli_opt add_opts[] = {
-	[ADD_IMAGE] = { "image", NULL, "i", "IMAGE", "the image to start from (has to be given)" },
+	[ADD_IMAGE] = { "image", NULL, "i", "IMAGE",
+			"the image to start from (this or --build has to be given)" },
+	[ADD_BUILD] = { "build", NULL, "", "NAME", "instead: the build of the file that makes it" },
 	[ADD_MEMORY] = { "memory", NULL, "", "SIZE", "memory, MiB or with a unit: 512, 2G" },
 	[ADD_CPUS] = { "cpus", "cpu", "", "N", "virtual CPUs" },
 	[ADD_DISK] = { "disk", NULL, "", "SIZE", "room for what the sandbox writes" },
@@ -83,6 +86,7 @@ static const struct {
 	enum add_kind kind;
 } add_keys[] = {
 	[ADD_IMAGE] = { "image", ADD_AS_TEXT },
+	[ADD_BUILD] = { "build", ADD_AS_TEXT },
 	[ADD_MEMORY] = { "memory", ADD_AS_WORD },
 	[ADD_CPUS] = { "cpus", ADD_AS_WORD },
 	[ADD_DISK] = { "disk", ADD_AS_WORD },
@@ -334,7 +338,7 @@ int cmd_add(const struct cli_command *cmd, int argc, char **argv)
 		status = cli_args_status(opt);
 	else if (!status && !a.n_words)
 		status = cli_usage(cmd, "which name? For example: msb add app --image python");
-	else if (!status && !x.values[ADD_IMAGE].n)
+	else if (!status && !x.values[ADD_IMAGE].n && !x.values[ADD_BUILD].n)
 		status =
 			cli_usage(cmd, "--image is missing. For example: msb add %s --image python",
 				  a.words[0]);

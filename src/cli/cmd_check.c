@@ -255,6 +255,17 @@ static void check_print_text(const char *what, const char *text)
 		printf("  %-9s%s\n", what, text);
 }
 
+/* A text of the file that may hold anything, at most @max bytes of it. */
+static void check_print_any(const char *s, size_t max)
+{
+	for (size_t i = 0; s[i] && i < max; i++) {
+		unsigned char c = (unsigned char)s[i];
+		bool bad = c < ' ' || c == 0x7f || (c == 0xc2 && (unsigned char)s[i + 1] < 0xa0);
+
+		putchar(bad ? '?' : c);
+	}
+}
+
 /* The first line of a script, for people to know it by. */
 static void check_print_runs(const struct sandboxfile_sandbox *s)
 {
@@ -262,15 +273,16 @@ static void check_print_runs(const struct sandboxfile_sandbox *s)
 
 	printf("  %-9s", "runs");
 	if (start) {
-		int n = (int)strcspn(start, "\n");
+		size_t n = strcspn(start, "\n");
 
-		printf("script start: %.*s%s\n", n < 60 ? n : 60, start,
-		       start[n] && start[n + 1] ? " ..."
-		       : n > 60                 ? "..."
-						: "");
+		printf("script start: ");
+		check_print_any(start, n < 60 ? n : 60);
+		printf("%s\n", start[n] && start[n + 1] ? " ..." : n > 60 ? "..." : "");
 	} else if (s->command.n) {
-		for (size_t i = 0; i < s->command.n; i++)
-			printf("%s%s", i ? " " : "", s->command.v[i]);
+		for (size_t i = 0; i < s->command.n; i++) {
+			printf("%s", i ? " " : "");
+			check_print_any(s->command.v[i], 200);
+		}
 		printf("\n");
 	} else {
 		printf("the image's command%s%s\n", s->shell ? ", or " : "",

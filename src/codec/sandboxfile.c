@@ -35,7 +35,8 @@ void sandboxfile_notes_add(struct sandboxfile_notes *l, bool error, struct ytree
 
 	snprintf(n.text, sizeof(n.text), "%s", text);
 	for (char *p = n.text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
+		if ((unsigned char)*p < ' ' || *p == 0x7f ||
+		    (!strncmp(p, "\xc2", 1) && (unsigned char)p[1] < 0xa0))
 			*p = '?';
 	if (error)
 		l->errors++;

@@ -39,11 +39,22 @@ bool sandboxfile_name_valid(const char *name)
 
 /* ---- what the texts have to be ---- */
 
+/* What is shown to people, and may come from anywhere, steers no terminal. */
+static int keys_printable(const char *text, struct err *e)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	for (; *p; p++)
+		if (*p < ' ' || *p == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0))
+			return err_set(e, EINVAL, "it has control characters");
+	return 0;
+}
+
 static int keys_not_empty(void *owner, const char *text, struct ytree_at at, struct err *e)
 {
 	(void)owner;
 	(void)at;
-	return *text ? 0 : err_set(e, EINVAL, "it is empty");
+	return *text ? keys_printable(text, e) : err_set(e, EINVAL, "it is empty");
 }
 
 static int keys_image(void *owner, const char *text, struct ytree_at at, struct err *e)
@@ -109,7 +120,7 @@ static int keys_absolute(void *owner, const char *text, struct ytree_at at, stru
 	(void)at;
 	if (text[0] != '/' || strlen(text) > KEYS_TEXT_MAX)
 		return err_set(e, EINVAL, "'%.200s' is not an absolute path in the sandbox", text);
-	return 0;
+	return keys_printable(text, e);
 }
 
 static int keys_volume_add(struct sandboxfile_sandbox *s, const char *text, bool tmpfs,
@@ -117,8 +128,10 @@ static int keys_volume_add(struct sandboxfile_sandbox *s, const char *text, bool
 {
 	struct volume v;
 	unsigned n = s->volumes.n;
-	int rc = volume_parse(text, tmpfs, &v, e);
+	int rc = keys_printable(text, e);
 
+	if (!rc)
+		rc = volume_parse(text, tmpfs, &v, e);
 	if (!rc)
 		rc = volume_list_add(&s->volumes, &v, e);
 	if (!rc)
@@ -164,7 +177,7 @@ static int keys_path(void *owner, const char *text, struct ytree_at at, struct e
 	(void)at;
 	if (!*text || strlen(text) > KEYS_TEXT_MAX)
 		return err_set(e, EINVAL, "'%.80s' is not a path", text);
-	return 0;
+	return keys_printable(text, e);
 }
 
 static int keys_sandbox(void *owner, const char *text, struct ytree_at at, struct err *e)

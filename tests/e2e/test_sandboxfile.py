@@ -81,9 +81,24 @@ def test_add_writes_every_flag_as_its_key(project):
                 "envs": ["X=two words", "Y="], "env_file": [".env"], "depends_on": ["db"], "workdir": "/src",
                 "user": "1000", "scripts": {"test": "pytest -q", "start": "one\ntwo\n"}, "scope": "any",
                 "network": ["allow any"], "timeout": "10m", "command": ["sleep", "10"]}}
+    project.text += "\nbuilds:\n  tools: {image: python, steps: [\"true\"]}\n"
+    project.msb("add", "built", "--build", "tools")
+    assert yaml.safe_load(project.text)["sandboxes"].pop("built") == {"build": "tools"}
+    project.msb("rm", "built")
     found = json.loads(project.msb("check", "--json"))
     assert found["valid"] and not found["warnings"]
     assert [s["name"] for s in found["sandboxes"]] == ["db", "cache", "web"]
+
+
+def test_nothing_steers_the_terminal(project):
+    project.text = ("sandboxes:\n  a: {image: x, command: [\"\\e[31m\", \"\\x9b\"], scripts: {start: \"\\a\\e]0;x\"}}\n"
+                    "  b: {image: x, command: [\"\\e[31m\", \"\\x9b\"], \"\\e[1m\": 1}\n")
+    p = subprocess.run([MSB, "check"], cwd=project.path, env=project.env, capture_output=True, timeout=TIMEOUT)
+    assert p.returncode == 0 and not {b"\x1b", b"\x07", b"\xc2\x9b"} & {bytes([c]) for c in p.stdout + p.stderr}
+    assert b"\xc2\x9b" not in p.stdout and b"?[31m" in p.stdout and b"'?[1m'" in p.stderr
+    for key in ("workdir: \"/\\e\"", "user: \"\\x7f\"", "volumes: [\"./\\e:/x\"]", "env_file: \"\\x9b\""):
+        project.text = f"sandboxes:\n  a: {{image: x, {key}}}\n"
+        assert "it has control characters" in project.msb("check", status=1)
 
 
 def test_what_add_refuses_changes_nothing(project):
