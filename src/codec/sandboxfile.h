@@ -81,7 +81,9 @@ struct sandboxfile_sandbox {
 	const char *shell; /* absolute */
 	const char *user;
 	struct sandboxfile_map scripts; /* "start" is the default; none is called "shell" */
-	const char *scope; /* none, public, any, group */
+	const char *scope; /* none, public, any */
+	const char *group; /* name of the group; refused so far */
+	struct sandboxfile_list secrets; /* as of --secret; refused so far */
 	const char *network; /* a policy as in codec/netrule.h */
 	uint64_t timeout_ms; /* longest time of a run */
 	/* Of the life cycle. */

@@ -87,6 +87,15 @@ static int keys_build(void *owner, const char *text, struct ytree_at at, struct 
 	return 0;
 }
 
+static int keys_group(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	(void)owner;
+	(void)at;
+	return sandboxfile_name_valid(text)
+		       ? 0
+		       : err_set(e, EINVAL, "'%.80s' is not the name of a group", text);
+}
+
 /* semver.org, items 2, 9 and 10. */
 static int keys_version(void *owner, const char *text, struct ytree_at at, struct err *e)
 {
@@ -314,11 +323,12 @@ const struct sandboxfile_key sandboxfile_sandbox_keys[] = {
 	  .example = "[curl, -f, \"http://localhost/\"]", .refused = KEYS_LATER },
 	{ "health_interval", SANDBOXFILE_TIME, AT(health_interval_ms), 1000, KEYS_TIME_MAX,
 	  .help = "How often `health` is asked.", .example = "30s", .refused = KEYS_LATER },
-	{ "group", SANDBOXFILE_TEXT, .help = "The group whose sandboxes reach each other.",
+	{ "group", SANDBOXFILE_TEXT, AT(group), .take = keys_group,
+	  .help = "The group whose sandboxes reach each other.",
 	  .refused = KEYS_LATER ": use ports and scope any" },
 	{ "groups", SANDBOXFILE_MAP, .help = "The groups it belongs to.",
 	  .refused = KEYS_LATER ": use ports and scope any" },
-	{ "secrets", SANDBOXFILE_LIST, .help = "Secrets that the network puts in.",
+	{ "secrets", SANDBOXFILE_LIST, AT(secrets), .help = "Secrets that the network puts in.",
 	  .refused = KEYS_LATER ": use env_file" },
 	{ "imports", SANDBOXFILE_MAP, .help = "Files of other sandboxes.",
 	  .refused = "not supported: share a named volume or a directory by `volumes`" },
