@@ -202,6 +202,7 @@ static const struct field net_state_fields[] = {
 	F_LIST(frame_net_state, counters),
 	F_LIST(frame_net_state, members),
 };
+static const struct field sandbox_hold_fields[] = { F_U8(frame_sandbox_hold, hold) };
 
 #define MESSAGE(t, s, f) \
 	{ \
@@ -254,6 +255,7 @@ static const struct message messages[] = {
 	NO_STRUCT(NET_GET),
 	MESSAGE(NET_SET, frame_net_set, net_set_fields),
 	MESSAGE(NET_STATE, frame_net_state, net_state_fields),
+	MESSAGE(SANDBOX_HOLD, frame_sandbox_hold, sandbox_hold_fields),
 };
 
 static const struct message dirent_message = {

@@ -117,6 +117,12 @@ enum frame_type {
 	FRAME_NET_GET = 130, /* client -> supervisor, a request: no body, answered NET_STATE */
 	FRAME_NET_SET = 131, /* the same with other rules */
 	FRAME_NET_STATE = 132, /* what holds from now on */
+	/*
+	 * client -> supervisor, channel 0.  A sandbox with a disk of its own that is not detached
+	 * ends when nobody holds it.  Who lets go is told the state again: READY if others hold
+	 * it, STOPPING if not.
+	 */
+	FRAME_SANDBOX_HOLD = 140,
 };
 
 enum frame_stream {
@@ -371,6 +377,10 @@ struct frame_net_state {
 	uint8_t closed; /* 1 = started with nothing open: it has no way out that rules could open */
 	struct frame_list counters; /* "NAME NUMBER"; see docs/network.md */
 	struct frame_list members; /* "NAME ADDRESS" of the others in the group */
+};
+
+struct frame_sandbox_hold {
+	uint8_t hold; /* 0 = let go */
 };
 
 /**

@@ -224,6 +224,16 @@ void client_close(struct client_channel *ch)
 	ch->client = NULL;
 }
 
+void client_hold(struct client *c, bool hold)
+{
+	struct frame_sandbox_hold h = { .hold = hold };
+
+	if (c->closed)
+		return;
+	frame_encode(&c->stream.out, 0, FRAME_SANDBOX_HOLD, 0, &h);
+	stream_flush(&c->stream);
+}
+
 void client_stop(struct client *c, uint32_t grace_ms)
 {
 	struct frame_sandbox_stop s = { .grace_ms = grace_ms };

@@ -68,6 +68,9 @@ int client_credit(struct client_channel *ch, uint16_t stream, uint32_t bytes);
 /* Abandons the channel: what runs on it is killed, no further callback comes. */
 void client_close(struct client_channel *ch);
 
+/* Holds a sandbox that is kept, or lets it go; its state is told again then. */
+void client_hold(struct client *c, bool hold);
+
 /* Asks for the end of the sandbox. */
 void client_stop(struct client *c, uint32_t grace_ms);
 

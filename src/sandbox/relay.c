@@ -37,6 +37,7 @@ struct ctl_client {
 	struct stream stream;
 	struct list link;
 	bool owner, hello, gone;
+	bool holds; /* the sandbox is not to end meanwhile */
 	unsigned refs; /* frames being handled: not freed meanwhile */
 };
 
@@ -174,7 +175,7 @@ static void client_drop(struct ctl_client *c, const char *why)
 {
 	struct relay *r = c->relay;
 	struct agent_link *links[] = { &r->ctl, &r->bulk };
-	bool owner = c->owner;
+	bool owner = c->owner, held = c->holds;
 
 	if (c->gone)
 		return;
@@ -198,6 +199,8 @@ static void client_drop(struct ctl_client *c, const char *why)
 	client_free(c);
 	if (owner)
 		r->ops->on_owner_gone(r);
+	if (held)
+		r->ops->on_let_go(r);
 }
 
 /* ---- from the agent ---------------------------------------------------------- */
@@ -402,9 +405,23 @@ static void client_hello(struct ctl_client *c, const struct frame *f)
 	client_send(c, 0, FRAME_SANDBOX_STATE, &c->relay->state);
 }
 
+static void client_hold(struct ctl_client *c, bool hold)
+{
+	bool held = c->holds;
+
+	c->holds = hold;
+	if (hold || !held)
+		return;
+	c->refs++;
+	c->relay->ops->on_let_go(c->relay);
+	c->refs--;
+	client_send(c, 0, FRAME_SANDBOX_STATE, &c->relay->state);
+}
+
 static void client_link_frame(struct ctl_client *c, const struct frame *f)
 {
 	struct frame_sandbox_stop stop;
+	struct frame_sandbox_hold hold;
 
 	switch (f->type) {
 	case FRAME_HELLO:
@@ -420,6 +437,12 @@ static void client_link_frame(struct ctl_client *c, const struct frame *f)
 	case FRAME_SANDBOX_STOP:
 		if (!frame_decode(f, &stop, sizeof(stop))) {
 			c->relay->ops->on_stop(c->relay, stop.grace_ms);
+			return;
+		}
+		break;
+	case FRAME_SANDBOX_HOLD:
+		if (!frame_decode(f, &hold, sizeof(hold))) {
+			client_hold(c, hold.hold);
 			return;
 		}
 		break;
@@ -608,7 +631,7 @@ int relay_add_client(struct relay *r, int fd, bool owner, struct err *e)
 		return err_errno(e, ENOMEM, "client");
 	}
 	c->relay = r;
-	c->owner = owner;
+	c->owner = c->holds = owner;
 	c->stream.on_data = client_data;
 	c->stream.on_close = client_closed;
 	rc = stream_init(&c->stream, r->loop, fd, RELAY_IN_MAX, RELAY_CLIENT_OUT, e);
@@ -721,6 +744,14 @@ void relay_shutdown(struct relay *r, uint32_t grace_ms)
 
 	frame_encode(&r->ctl.stream.out, 0, FRAME_SHUTDOWN, 0, &s);
 	stream_flush(&r->ctl.stream);
+}
+
+bool relay_held(const struct relay *r)
+{
+	list_for_each (pos, tmp, &r->clients)
+		if (list_entry(pos, struct ctl_client, link)->holds)
+			return true;
+	return false;
 }
 
 bool relay_drained(const struct relay *r)

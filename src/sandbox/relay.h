@@ -43,6 +43,8 @@ struct relay_ops {
 	 * any later time.  NULL: such requests are refused.
 	 */
 	void (*on_call)(struct relay *r, struct relay_call *call, const struct frame *f);
+	/* A client let go (SANDBOX_HOLD), or is gone and had not; see relay_held(). */
+	void (*on_let_go)(struct relay *r);
 };
 
 struct agent_link {
@@ -75,6 +77,9 @@ void relay_fini(struct relay *r);
 
 /* Takes over a client's connected socket (also on failure, where it is closed). */
 int relay_add_client(struct relay *r, int fd, bool owner, struct err *e);
+
+/* Does a client hold the sandbox: its owner, or one that sent SANDBOX_HOLD? */
+bool relay_held(const struct relay *r);
 
 /* Sets the state and tells every client. The strings must stay valid. */
 void relay_set_state(struct relay *r, const struct frame_sandbox_state *s);

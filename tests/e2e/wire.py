@@ -20,7 +20,7 @@ TYPES = {
     "CLOSE": 19, "METRICS": 35, "METRICS_REPLY": 36, "EXEC": 48, "EXEC_STARTED": 49, "EXEC_RESIZE": 50,
     "EXEC_SIGNAL": 51, "EXEC_EXIT": 52, "REPL_RUN": 64, "REPL_DONE": 65, "REPL_RESULT": 66,
     "FILE_READ": 80, "FILE_WRITE": 81, "FILE_LIST": 82, "FILE_STAT": 83, "FILE_MKDIR": 84, "FILE_REMOVE": 85,
-    "FILE_RENAME": 86, "FILE_DONE": 87, "SANDBOX_STATE": 128, "SANDBOX_STOP": 129,
+    "FILE_RENAME": 86, "FILE_DONE": 87, "SANDBOX_STATE": 128, "SANDBOX_STOP": 129, "SANDBOX_HOLD": 140,
 }
 NAMES = {v: k for k, v in TYPES.items()}
 LAST = {"ERROR", "PONG", "METRICS_REPLY", "EXEC_EXIT", "REPL_DONE", "FILE_DONE"}
@@ -56,6 +56,7 @@ BODIES = {
     "SANDBOX_STATE": [("state", "B"), ("engine", "s"), ("isolation", "s"), ("detail", "s"), ("code", "I"),
                       ("boot_ns", "Q")],
     "SANDBOX_STOP": [("grace_ms", "I")],
+    "SANDBOX_HOLD": [("hold", "B")],
 }
 for name in ("READ", "WRITE", "LIST", "STAT", "MKDIR", "REMOVE", "RENAME"):
     BODIES["FILE_" + name] = BODIES["FILE"]

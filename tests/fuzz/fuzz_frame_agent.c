@@ -67,6 +67,7 @@ static const struct {
 	{ FRAME_FILE_DONE, sizeof(struct frame_file_done) },
 	{ FRAME_SANDBOX_STATE, sizeof(struct frame_sandbox_state) },
 	{ FRAME_SANDBOX_STOP, sizeof(struct frame_sandbox_stop) },
+	{ FRAME_SANDBOX_HOLD, sizeof(struct frame_sandbox_hold) },
 };
 
 static size_t message_size(uint16_t type)

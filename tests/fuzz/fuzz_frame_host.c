@@ -73,7 +73,13 @@ static void on_owner_gone(struct relay *r)
 	(void)r;
 	abort(); /* the client is not the owner */
 }
-static const struct relay_ops ops = { on_fault, on_configured, on_refused, on_stop, on_owner_gone };
+static void on_let_go(struct relay *r)
+{
+	(void)r;
+}
+
+static const struct relay_ops ops = { on_fault, on_configured, on_refused,
+				      on_stop,  on_owner_gone, on_let_go };
 
 static int end_of(int *theirs)
 {

@@ -211,6 +211,7 @@ static const struct golden goldens[] = {
 	       "00 00 00 00 00 00 00 00",
 	       .scope = TEXT("group"), .group = TEXT("web"), .rules = TEXT("allow any"),
 	       .closed = 1, .counters = { (const uint8_t *)"\x08\0\0\0passed 7", 12, 1 }),
+	GOLDEN(SANDBOX_HOLD, frame_sandbox_hold, "01", .hold = 1),
 };
 
 static const struct golden *golden_find(uint16_t type)
@@ -258,6 +259,7 @@ static void type_numbers_never_change(void **state)
 		{ 87, "FILE_DONE" },     { 128, "SANDBOX_STATE" },
 		{ 129, "SANDBOX_STOP" }, { 130, "NET_GET" },
 		{ 131, "NET_SET" },      { 132, "NET_STATE" },
+		{ 140, "SANDBOX_HOLD" },
 	};
 
 	(void)state;

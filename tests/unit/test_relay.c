@@ -24,7 +24,7 @@ struct fixture {
 	struct loop *loop;
 	struct peer ctl, bulk, client;
 	uint64_t generation[2];
-	int faults, configured, refused, stops, owner_gone, calls;
+	int faults, configured, refused, stops, owner_gone, calls, let_go;
 	struct relay_call *call[80];
 	char reason[256];
 };
@@ -64,8 +64,12 @@ static void on_call(struct relay *r, struct relay_call *call, const struct frame
 	assert_true(f->type == FRAME_NET_GET || f->type == FRAME_NET_SET);
 	fx(r)->call[fx(r)->calls++] = call;
 }
+static void on_let_go(struct relay *r)
+{
+	fx(r)->let_go++;
+}
 static const struct relay_ops ops = {
-	on_fault, on_configured, on_refused, on_stop, on_owner_gone, on_call,
+	on_fault, on_configured, on_refused, on_stop, on_owner_gone, on_call, on_let_go,
 };
 
 /* Moves bytes until nothing moves any more. */
@@ -642,6 +646,55 @@ static void a_client_that_leaves_with_a_full_queue_is_noticed(void **state)
 	assert_int_equal(f->faults, 0);
 }
 
+static void client_hold(struct fixture *f, uint8_t hold)
+{
+	struct frame_sandbox_hold h = { .hold = hold };
+
+	assert_int_equal(frame_encode(&f->client.out, 0, FRAME_SANDBOX_HOLD, 0, &h), 0);
+	pump(f);
+}
+
+static void who_lets_go_is_told_the_state(void **state)
+{
+	struct fixture *f = *state;
+	int owner = take_fd(&f->client.fd);
+
+	/* The owner holds it from the beginning, a client only if it says so. */
+	assert_true(relay_held(&f->relay));
+	fixture_connect(f, false);
+	close(owner);
+	pump(f);
+	assert_int_equal(f->let_go, 1);
+	assert_false(relay_held(&f->relay));
+	client_hold(f, 0);
+	assert_int_equal(f->let_go, 1);
+	client_hold(f, 1);
+	client_hold(f, 1);
+	assert_true(relay_held(&f->relay));
+	assert_int_equal(take(&f->client).type, 0);
+	client_hold(f, 0);
+	assert_int_equal(f->let_go, 2);
+	expect(&f->client, FRAME_SANDBOX_STATE);
+	assert_false(relay_held(&f->relay));
+}
+
+static void a_holder_that_is_gone_has_let_go(void **state)
+{
+	struct fixture *f = *state;
+	int owner = take_fd(&f->client.fd);
+
+	fixture_connect(f, false);
+	client_hold(f, 1);
+	close(owner);
+	pump(f);
+	assert_int_equal(f->let_go, 1);
+	assert_true(relay_held(&f->relay));
+	close_fd(&f->client.fd);
+	pump(f);
+	assert_int_equal(f->let_go, 2);
+	assert_false(relay_held(&f->relay));
+}
+
 static void a_client_that_opens_twice_is_dropped(void **state)
 {
 	struct fixture *f = *state;
@@ -741,6 +794,8 @@ int main(void)
 		READY_TEST(a_client_that_overruns_the_window_is_dropped),
 		READY_TEST(a_client_that_grants_too_much_is_dropped),
 		READY_TEST(a_malformed_credit_is_a_violation),
+		READY_TEST(who_lets_go_is_told_the_state),
+		READY_TEST(a_holder_that_is_gone_has_let_go),
 		READY_TEST(a_client_that_opens_twice_is_dropped),
 		READY_TEST(a_gone_client_leaves_no_process_behind),
 		READY_TEST(the_257th_request_is_refused),
