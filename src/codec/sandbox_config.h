@@ -39,7 +39,7 @@ struct sandbox_config {
 	/* Never part of config.json: handed down over a descriptor, see lib/launch.h. */
 	struct secret_list secrets;
 	bool ephemeral; /* ends with its owner's connection; nothing of it is kept */
-	bool detached; /* ephemeral, and outlives its owner's connection */
+	bool detached; /* outlives its owner's connection, and whoever holds it */
 };
 
 #define SANDBOX_VOLUME_TIMEOUT_S 30u
@@ -51,6 +51,7 @@ struct sandbox_config {
 #define SANDBOX_LOG_DIR "log"
 #define SANDBOX_CTL_SOCK "run/ctl.sock"
 #define SANDBOX_PID_FILE "run/pid"
+#define SANDBOX_UPPER_FILE "upper.ext4" /* unless it is ephemeral */
 #define SANDBOX_CONFIG_MAX (1u << 20) /* bytes of config.json */
 
 /* Every string is malloc'ed. */

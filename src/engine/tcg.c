@@ -77,7 +77,9 @@ static void tcg_add_disk(struct engine_args *a, const struct engine_disk *d, uns
 		   "file.filename=/dev/fdset/%u,file.read-only=%s,file.locking=off",
 		   index, ro, index + 1, ro);
 	engine_arg(a, "-device");
-	engine_arg(a, "virtio-blk-device,drive=disk%u,serial=%s", index, d->serial);
+	/* A full disk of the host is the guest's I/O error; QEMU would stop the machine. */
+	engine_arg(a, "virtio-blk-device,drive=disk%u,serial=%s,werror=report,rerror=report", index,
+		   d->serial);
 }
 
 static void tcg_add_chardev(struct engine_args *a, const char *id, int fd)

@@ -322,6 +322,27 @@ int launch_owned(const char *parent, int dirfd, struct sandbox_config *cfg, stru
 	return launch_claimed(parent, dirfd, cfg, out, e);
 }
 
+int launch_kept(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
+		struct err *e)
+{
+	struct launch l = LAUNCH_INIT;
+	int rc;
+
+	cfg->ephemeral = false;
+	if (asprintf(&l.dir, "%s/%s", parent, cfg->name) < 0) {
+		l.dir = NULL;
+		return err_errno(e, ENOMEM, "sandbox directory");
+	}
+	rc = launch_start(&l, dirfd, cfg, true, e);
+	if (rc) {
+		close_fd(&l.fd);
+		free(l.dir);
+		return rc;
+	}
+	*out = l;
+	return 0;
+}
+
 int launch_remove(const char *parent, const char *name)
 {
 	auto_close int parent_fd = -1;

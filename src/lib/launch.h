@@ -74,6 +74,13 @@ int launch_detached(const char *parent, int dirfd, struct sandbox_config *cfg, s
 int launch_owned(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
 		 struct err *e);
 
+/*
+ * The same for a sandbox that is kept (lib/keep.h): nothing is removed, also if it fails.
+ * Unless cfg->detached it ends when nobody holds it any more; its owner does at first.
+ */
+int launch_kept(const char *parent, int dirfd, struct sandbox_config *cfg, struct launch *out,
+		struct err *e);
+
 /* Removes what a dead supervisor left. Return: -EBUSY if it is alive. */
 int launch_remove(const char *parent, const char *name);
 

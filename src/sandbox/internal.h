@@ -4,6 +4,7 @@
 
 /* Shared by the files of the supervisor; nobody else includes it. */
 
+#include "codec/box_state.h"
 #include "codec/sandbox_config.h"
 #include "engine/engine.h"
 #include "sandbox/membership.h"
@@ -39,7 +40,22 @@ struct supervisor {
 	int end_code; /* errno of the end, 0 = as asked */
 	char end_reason[1024]; /* one line */
 	bool ended;
+	bool shutting_down; /* the guest was asked to power itself off */
+
+	struct command *command; /* command.c; NULL = none of its own */
+	struct box_state state_record; /* of a sandbox that is kept */
 };
+
+/* Ends it as if it had been asked for, unless it is ending already. */
+void supervisor_end(struct supervisor *s, const char *reason);
+
+/* upper.c: the disk of a sandbox that is kept, locked; made if there is none. */
+int upper_open(struct supervisor *s, int *out, struct err *e);
+
+/* command.c: the sandbox's own command, if command.json is there; started when the guest is ready. */
+int command_load(struct supervisor *s, struct err *e);
+int command_start(struct supervisor *s, struct err *e);
+void command_fini(struct supervisor *s);
 
 /* Everything that has to exist before the VM starts, and the VM. */
 int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struct err *e);

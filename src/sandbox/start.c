@@ -44,7 +44,7 @@ static enum jail_mode start_jail_mode(const struct supervisor *s)
 }
 
 /* The writable disk of an ephemeral sandbox has no name: it cannot be left behind. */
-static int start_open_upper(struct supervisor *s, int *out, struct err *e)
+static int start_make_upper(struct supervisor *s, int *out, struct err *e)
 {
 	auto_close int fd = openat(s->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	int rc;
@@ -367,16 +367,19 @@ static struct engine_vm_desc start_desc(const struct supervisor *s)
 	};
 }
 
-/* Opens everything that @desc still lacks, and starts the VM, which uses desc->cell up. */
+/*
+ * Opens everything that @desc still lacks, and starts the VM, which uses desc->cell up.
+ * @kept_fd: the disk of a sandbox that is kept, else -1.
+ */
 static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct engine_vm_desc *desc,
-		    struct err *e)
+		    int kept_fd, struct err *e)
 {
-	auto_close int image_fd = -1, upper_fd = -1, console_fd = -1, log_fd = -1;
+	auto_close int image_fd = -1, made_fd = -1, console_fd = -1, log_fd = -1;
 	auto_close int ctl_fd = -1, bulk_fd = -1, fuse_fd = -1, net_fd = -1, net_theirs = -1;
 	int ours = -1, ctl, bulk, rc;
 
 	if ((rc = rootimage_open(s->cfg.image_path, &image_fd, e)) ||
-	    (rc = start_open_upper(s, &upper_fd, e)) ||
+	    (kept_fd < 0 && (rc = start_make_upper(s, &made_fd, e))) ||
 	    (rc = start_socketpair(&ours, &console_fd, e)) ||
 	    (rc = taillog_init(&s->console, s->loop, ours, s->logdirfd, "console.log", e)) ||
 	    (rc = supervisor_log_pipe(s, &s->vm_log, "vm.log", &log_fd, e)) ||
@@ -392,7 +395,7 @@ static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct en
 	if ((rc = start_socketpair(&net_fd, &net_theirs, e)) || (rc = start_net(s, net_theirs, e)))
 		return rc;
 	desc->disks[0] = (struct engine_disk){ image_fd, true, "image" };
-	desc->disks[1] = (struct engine_disk){ upper_fd, false, "upper" };
+	desc->disks[1] = (struct engine_disk){ kept_fd < 0 ? made_fd : kept_fd, false, "upper" };
 	desc->n_disks = 2;
 	desc->console_fd = console_fd;
 	desc->port_fds[ENGINE_PORT_CTL] = ctl_fd;
@@ -409,8 +412,12 @@ static int start_vm(struct supervisor *s, const struct relay_ops *ops, struct en
 int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struct err *e)
 {
 	struct engine_vm_desc desc = start_desc(s);
+	auto_close int kept_fd = -1;
 	int rc;
 
+	/* Before the jail is made: how far its files may grow is known then. */
+	if (!s->cfg.ephemeral && (rc = upper_open(s, &kept_fd, e)))
+		return rc;
 	if ((rc = start_check_network(s, e)) || (rc = start_check_ports(s, e)) ||
 	    (rc = start_join_group(s, e)) ||
 	    (rc = start_check_file(s->cfg.kernel, "guest kernel",
@@ -419,7 +426,7 @@ int supervisor_start_vm(struct supervisor *s, const struct relay_ops *ops, struc
 				   e)) ||
 	    (rc = engine_prepare(s->engine, &desc, s->cfg.disk_bytes, &desc.cell, e)))
 		return rc;
-	rc = start_vm(s, ops, &desc, e);
+	rc = start_vm(s, ops, &desc, kept_fd, e);
 	engine_abandon(s->engine, desc.cell);
 	return rc;
 }

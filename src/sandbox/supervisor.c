@@ -16,8 +16,13 @@
  * once, and supervisor_vm_gone(), which sees the VM process dead; only then are clients
  * told, and the process leaves.
  *
+ * Kept: a sandbox that is not ephemeral has its directory, disk (upper.c) and logs for
+ * good, may have a command of its own (command.c), and ends by a shutdown of its guest: its
+ * processes are asked to end, and what they wrote is synced, before the power goes.
+ *
  * Ends: a client's SANDBOX_STOP; SIGTERM, SIGINT, SIGHUP; the owner's connection closes
- * (ephemeral sandboxes, unless detached); the VM or msb-net dies; the guest breaks the protocol; the guest
+ * (ephemeral sandboxes, unless detached); nobody holds it any more (kept ones, unless
+ * detached); the VM or msb-net dies; the guest breaks the protocol; the guest
  * does not answer within boot_timeout_s.  SIGKILL of the supervisor takes VM and msb-net
  * along (die_with_parent); the directory is then removed by the msb that started it, or by
  * the next one (lib/launch.c).
@@ -36,6 +41,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -46,7 +52,7 @@
 #include "sys/tree.h"
 
 #define STOP_GRACE_MS 10000u /* a persistent sandbox's own time to end, at most */
-#define STOP_EXTRA_MS 5000u /* after the grace: sync, umount; then the VM is killed */
+#define STOP_EXTRA_MS 20000u /* after the grace: kill, sync, umount; then the VM is killed */
 #define LINGER_MS 5000u /* for clients to take what is queued for them */
 
 static void supervisor_set_state(struct supervisor *s, enum sandbox_state state)
@@ -66,6 +72,37 @@ static void supervisor_set_state(struct supervisor *s, enum sandbox_state state)
 	}
 	log_info("event=state state=%d", state);
 	relay_set_state(&s->relay, &f);
+}
+
+static int64_t supervisor_realtime_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* state.json is for people and `msb status`: what cannot be written costs only that. */
+static void supervisor_write_state(struct supervisor *s)
+{
+	auto_free char *text = NULL;
+	struct err e = ERR_INIT;
+
+	if (s->cfg.ephemeral)
+		return;
+	if (s->engine) {
+		snprintf(s->state_record.engine, sizeof(s->state_record.engine), "%s",
+			 s->engine->name);
+		snprintf(s->state_record.isolation, sizeof(s->state_record.isolation), "%s",
+			 s->engine->isolation);
+	}
+	snprintf(s->state_record.reason, sizeof(s->state_record.reason), "%s", s->end_reason);
+	for (char *p = s->state_record.reason; *p; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
+			*p = '?';
+	if (box_state_format(&s->state_record, &text, &e) ||
+	    file_write_at(s->dirfd, BOX_STATE_FILE, text, strlen(text), 0600, false, &e))
+		log_warn("event=state-not-written reason=\"%s\"", err_text(&e));
 }
 
 static struct supervisor *supervisor_of(struct relay *r)
@@ -89,6 +126,7 @@ static void supervisor_stop(struct supervisor *s, int code, uint32_t grace_ms, c
 	/* What is thrown away needs no clean end. */
 	if (!code && !s->cfg.ephemeral && s->state == SANDBOX_READY) {
 		supervisor_set_state(s, SANDBOX_STOPPING);
+		s->shutting_down = true;
 		relay_shutdown(&s->relay, grace_ms);
 		loop_timer_set(s->loop, &s->stop_timer, (uint64_t)grace_ms + STOP_EXTRA_MS);
 		return;
@@ -96,6 +134,12 @@ static void supervisor_stop(struct supervisor *s, int code, uint32_t grace_ms, c
 	supervisor_set_state(s, SANDBOX_STOPPING);
 	if (s->vm.pid > 0)
 		kill(s->vm.pid, SIGKILL);
+}
+
+void supervisor_end(struct supervisor *s, const char *reason)
+{
+	if (s->state < SANDBOX_STOPPING)
+		supervisor_stop(s, 0, STOP_GRACE_MS, reason);
 }
 
 static void supervisor_leave(struct supervisor *s)
@@ -116,6 +160,8 @@ static void supervisor_finish(struct supervisor *s)
 	s->ended = true;
 	child_kill(&s->net);
 	child_kill(&s->volume);
+	s->state_record.ended_us = supervisor_realtime_us();
+	supervisor_write_state(s);
 	supervisor_set_state(s, SANDBOX_STOPPED);
 	if (relay_drained(&s->relay))
 		supervisor_leave(s);
@@ -152,6 +198,7 @@ static void supervisor_vm_gone(struct loop_watch *w, uint32_t events)
 	child_reap(&s->vm, &status);
 	if (s->state < SANDBOX_STOPPING)
 		supervisor_vm_end_reason(s, status);
+	s->state_record.clean = s->shutting_down && WIFEXITED(status) && !WEXITSTATUS(status);
 	supervisor_finish(s);
 }
 
@@ -204,13 +251,18 @@ static void supervisor_on_fault(struct relay *r, const char *reason)
 static void supervisor_on_configured(struct relay *r, const struct frame_configured *c)
 {
 	struct supervisor *s = supervisor_of(r);
+	struct err e = ERR_INIT;
 
 	if (s->state != SANDBOX_BOOTING)
 		return;
 	loop_timer_cancel(&s->boot_timer);
 	log_info("event=ready guest_uptime_ms=%llu", (unsigned long long)(c->uptime_ns / 1000000));
+	s->state_record.ready_us = supervisor_realtime_us();
+	supervisor_write_state(s);
 	supervisor_set_state(s, SANDBOX_READY);
 	relay_set_ready(r);
+	if (command_start(s, &e))
+		supervisor_stop(s, e.code, 0, err_text(&e));
 }
 
 static void supervisor_on_refused(struct relay *r, const struct frame_error *err)
@@ -243,6 +295,14 @@ static void supervisor_on_call(struct relay *r, struct relay_call *call, const s
 	netctl_call(&supervisor_of(r)->netctl, call, f);
 }
 
+static void supervisor_on_let_go(struct relay *r)
+{
+	struct supervisor *s = supervisor_of(r);
+
+	if (!s->cfg.ephemeral && !s->cfg.detached && !relay_held(r))
+		supervisor_end(s, "nobody uses it any more");
+}
+
 static const struct relay_ops supervisor_relay_ops = {
 	.on_fault = supervisor_on_fault,
 	.on_configured = supervisor_on_configured,
@@ -250,6 +310,7 @@ static const struct relay_ops supervisor_relay_ops = {
 	.on_stop = supervisor_on_stop,
 	.on_owner_gone = supervisor_on_owner_gone,
 	.on_call = supervisor_on_call,
+	.on_let_go = supervisor_on_let_go,
 };
 
 static void supervisor_signal(struct loop_watch *w, uint32_t events)
@@ -290,6 +351,7 @@ static int supervisor_listen(struct supervisor *s, struct err *e)
 
 	/* Through the descriptor: the path may be longer than sun_path. */
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d/" SANDBOX_CTL_SOCK, s->dirfd);
+	/* One that died left its own. */
 	unlinkat(s->dirfd, SANDBOX_CTL_SOCK, 0);
 	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->listen_fd < 0 || bind(s->listen_fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
@@ -312,11 +374,15 @@ static int supervisor_signals(struct supervisor *s, struct err *e)
 
 static int supervisor_open_dirs(struct supervisor *s, struct err *e)
 {
+	struct stat st;
 	int log_fd;
 
 	if ((mkdirat(s->dirfd, SANDBOX_RUN_DIR, 0700) < 0 && errno != EEXIST) ||
 	    (mkdirat(s->dirfd, SANDBOX_LOG_DIR, 0700) < 0 && errno != EEXIST))
 		return err_errno(e, errno, "cannot make directories in %s", s->dir_path);
+	/* A link there could have come with somebody's project. */
+	if (fstatat(s->dirfd, SANDBOX_RUN_DIR, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+		return err_set(e, ENOTDIR, "%s/" SANDBOX_RUN_DIR " is not a directory", s->dir_path);
 	s->logdirfd =
 		openat(s->dirfd, SANDBOX_LOG_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (s->logdirfd < 0)
@@ -358,11 +424,24 @@ static bool supervisor_unwanted(const struct supervisor *s)
 	return s->cfg.detached && s->owner_fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
+/* On the owner's connection, before a client's hello was read from it. */
+static int supervisor_tell_owner(int owner_fd, const struct frame_sandbox_state *f)
+{
+	struct buf b = BUF_INIT;
+	int rc = frame_encode(&b, 0, FRAME_SANDBOX_STATE, 0, f);
+
+	if (!rc && send(owner_fd, buf_data(&b), buf_len(&b), MSG_NOSIGNAL) < 0)
+		rc = -errno;
+	buf_fini(&b);
+	return rc;
+}
+
 static int supervisor_start(struct supervisor *s, struct err *e)
 {
 	int rc;
 
 	if ((rc = supervisor_load_config(s, e)) || (rc = supervisor_open_dirs(s, e)) ||
+	    (!s->cfg.ephemeral && (rc = command_load(s, e))) ||
 	    (rc = engine_choose(s->cfg.engine, &s->engine, NULL, 0, e)) ||
 	    (rc = loop_create(&s->loop, e)) || (rc = supervisor_signals(s, e)) ||
 	    (rc = supervisor_pid_file(s, e)) ||
@@ -374,28 +453,35 @@ static int supervisor_start(struct supervisor *s, struct err *e)
 		return err_set(e, -rc, "cannot watch the sandbox's processes");
 	if (supervisor_unwanted(s))
 		return err_set(e, EPIPE, "who started the sandbox is gone");
+	s->state_record.started_us = supervisor_realtime_us();
+	supervisor_write_state(s);
 	supervisor_set_state(s, SANDBOX_BOOTING);
 	loop_timer_set(s->loop, &s->boot_timer, (uint64_t)s->cfg.boot_timeout_s * 1000);
+	/* Who starts a sandbox that is kept holds others off until it can be connected to. */
+	if (s->owner_fd >= 0 && !s->cfg.ephemeral &&
+	    supervisor_tell_owner(s->owner_fd, &s->relay.state))
+		log_warn("event=owner-gone");
 	if (s->owner_fd >= 0)
 		return relay_add_client(&s->relay, take_fd(&s->owner_fd), true, e);
 	return 0;
 }
 
 /* A start that failed is told on the owner's connection: nobody else listens yet. */
-static void supervisor_report(int owner_fd, const struct err *e)
+static void supervisor_report(struct supervisor *s, const struct err *e)
 {
 	struct frame_sandbox_state f = {
 		.state = SANDBOX_STOPPED,
 		.detail = frame_str_of(err_text(e)),
 		.code = (uint32_t)e->code,
 	};
-	struct buf b = BUF_INIT;
 
 	log_err("event=start-failed reason=\"%s\"", err_text(e));
-	if (owner_fd >= 0 && !frame_encode(&b, 0, FRAME_SANDBOX_STATE, 0, &f) &&
-	    send(owner_fd, buf_data(&b), buf_len(&b), MSG_NOSIGNAL) < 0)
+	snprintf(s->end_reason, sizeof(s->end_reason), "%s", err_text(e));
+	s->state_record.ended_us = supervisor_realtime_us();
+	if (s->cfg.name) /* its configuration was read */
+		supervisor_write_state(s);
+	if (s->owner_fd >= 0 && supervisor_tell_owner(s->owner_fd, &f))
 		log_err("event=start-failed reason=\"and nobody to tell it\"");
-	buf_fini(&b);
 }
 
 static void supervisor_fini(struct supervisor *s)
@@ -405,6 +491,7 @@ static void supervisor_fini(struct supervisor *s)
 	child_kill(&s->volume);
 	membership_leave(&s->group);
 	netctl_fini(&s->netctl);
+	command_fini(s);
 	if (s->relay_up)
 		relay_fini(&s->relay);
 	taillog_fini(&s->console);
@@ -450,7 +537,7 @@ int supervisor_main(int dirfd, const char *dir_path, int owner_fd, int ports_fd,
 	s.secrets_fd = secrets_fd;
 	supervisor_init(&s);
 	if (supervisor_start(&s, &e))
-		supervisor_report(s.owner_fd, &e);
+		supervisor_report(&s, &e);
 	else
 		status = loop_run(s.loop);
 	supervisor_fini(&s);
