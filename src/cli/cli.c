@@ -53,6 +53,22 @@ int cli_usage(const struct cli_command *cmd, const char *fmt, ...)
 	return CLI_USAGE;
 }
 
+const char *const cli_engines[] = { "auto", "kvm", "tcg", NULL };
+const char *const cli_jails[] = { "full", "reduced", NULL };
+
+int cli_one_of(const struct cli_command *cmd, const char *opt, const char *v, const char *const *set)
+{
+	char all[128] = "";
+
+	for (; *set; set++) {
+		if (!strcasecmp(v, *set))
+			return 0;
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", all[0] ? ", " : "",
+			 *set);
+	}
+	return cli_usage(cmd, "--%s is '%s': use one of %s", opt, v, all);
+}
+
 void cli_args_init(struct cli_args *a, const struct cli_command *cmd, int argc, char **argv)
 {
 	*a = (struct cli_args){

@@ -81,6 +81,13 @@ int cli_fail(const struct err *e);
 int cli_usage(const struct cli_command *cmd, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* What --engine and --jail take, ended by NULL. */
+extern const char *const cli_engines[], *const cli_jails[];
+
+/* Is @v one of @set, in any case of letters? Return: 0, or a usage error's status. */
+int cli_one_of(const struct cli_command *cmd, const char *opt, const char *v,
+	       const char *const *set);
+
 /* The name people called us by: "msb" or "msx". */
 extern const char *cli_program;
 
@@ -110,7 +117,9 @@ int cmd_image(const struct cli_command *cmd, int argc, char **argv);
 int cmd_doctor(const struct cli_command *cmd, int argc, char **argv);
 int cmd_mcp(const struct cli_command *cmd, int argc, char **argv);
 int cmd_net(const struct cli_command *cmd, int argc, char **argv);
+int cmd_run(const struct cli_command *cmd, int argc, char **argv);
 int cmd_server(const struct cli_command *cmd, int argc, char **argv);
+int cmd_shell(const struct cli_command *cmd, int argc, char **argv);
 int cmd_supervise(const struct cli_command *cmd, int argc, char **argv);
 int cmd_volume(const struct cli_command *cmd, int argc, char **argv);
 int cmd_version(const struct cli_command *cmd, int argc, char **argv);
@@ -120,5 +129,7 @@ int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
 extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], net_opts[], server_opts[],
 	supervise_opts[], volume_opts[];
 extern const struct cli_opt add_opts[], build_opts[], check_opts[], init_opts[], remove_opts[];
+extern const struct cli_opt clean_opts[], down_opts[], install_opts[], list_opts[], log_opts[],
+	run_opts[], status_opts[], up_opts[];
 
 #endif

@@ -134,19 +134,6 @@ struct exe {
 	int n_args;
 };
 
-static int exe_one_of(const struct exe *x, const char *opt, const char *v, const char *const *set)
-{
-	char all[128] = "";
-
-	for (; *set; set++) {
-		if (!strcasecmp(v, *set))
-			return 0;
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", all[0] ? ", " : "",
-			 *set);
-	}
-	return cli_usage(x->cmd, "--%s is '%s': use one of %s", opt, v, all);
-}
-
 static int exe_parse_limits(struct exe *x, int opt, const char *v)
 {
 	static const char *const names[] = {
@@ -201,7 +188,7 @@ static int exe_parse_network(struct exe *x, int opt, const char *v)
 	switch (opt) {
 	case EXE_SCOPE:
 		x->scope = v;
-		return exe_one_of(x, "scope", v, scopes);
+		return cli_one_of(x->cmd, "scope", v, scopes);
 	case EXE_GROUP:
 	case EXE_NAME:
 		*(opt == EXE_GROUP ? &x->group : &x->name) = v;
@@ -226,8 +213,6 @@ static int exe_parse_network(struct exe *x, int opt, const char *v)
 
 static int exe_parse_option(struct exe *x, int opt, const char *v)
 {
-	static const char *const engines[] = { "auto", "kvm", "tcg", NULL };
-	static const char *const jails[] = { "full", "reduced", NULL };
 	const char *eq;
 
 	switch (opt) {
@@ -293,13 +278,13 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 		return 0;
 	case EXE_ENGINE:
 		x->engine = v;
-		return exe_one_of(x, "engine", v, engines);
+		return cli_one_of(x->cmd, "engine", v, cli_engines);
 	case EXE_KERNEL:
 		x->kernel = v;
 		return 0;
 	case EXE_JAIL:
 		x->jail = v;
-		return exe_one_of(x, "jail", v, jails);
+		return cli_one_of(x->cmd, "jail", v, cli_jails);
 	case EXE_TTY:
 		x->tty = true;
 		return 0;

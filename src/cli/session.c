@@ -37,6 +37,7 @@
 
 #define SESSION_TERM_GRACE_MS 5000u
 #define SESSION_PROGRESS_MS 1000u
+#define SESSION_LEAVE_MS 45000u /* a shutdown of a guest, and some time for the host */
 
 struct session;
 
@@ -54,18 +55,19 @@ struct outlet {
 };
 
 struct session {
-	const struct session_spec *spec;
+	struct session_spec *spec;
 	struct loop *loop;
 	struct client client;
 	struct client_channel channel;
 	struct outlet out[2];
 	struct loop_watch in_watch, signal_watch;
-	struct loop_timer term_timer, progress_timer;
+	struct loop_timer term_timer, progress_timer, leave_timer;
 	uint64_t started_ns;
 	int signal_fd;
 	uint32_t in_window;
 	bool in_pollable, in_eof;
 	bool ready, exec_started, exec_ended;
+	bool leaving; /* the command is over, and we let the sandbox go */
 	unsigned n_term; /* times we were asked to end */
 	int status;
 	bool done;
@@ -80,6 +82,45 @@ static void session_end(struct session *s, int status)
 	loop_stop(s->loop, 0);
 }
 
+/* The command is over and its output written: lets go of a sandbox that is kept. */
+static void session_leave(struct session *s)
+{
+	if (!s->spec->hold || s->client.closed) {
+		s->spec->ended = s->client.closed;
+		session_end(s, s->status);
+		return;
+	}
+	if (s->leaving)
+		return;
+	s->leaving = true;
+	terminal_restore();
+	client_hold(&s->client, false);
+	loop_timer_set(s->loop, &s->leave_timer, SESSION_LEAVE_MS);
+}
+
+static void session_leave_timeout(struct loop_timer *t)
+{
+	struct session *s = container_of(t, struct session, leave_timer);
+
+	cli_notice("the sandbox is still shutting down");
+	session_end(s, s->status);
+}
+
+/* What a sandbox that is kept says of its end. Return: true if there is nothing else to do. */
+static bool session_kept_state(struct session *s, uint8_t state)
+{
+	if (s->leaving) {
+		s->spec->ended = state >= SANDBOX_STOPPING;
+		if (state == SANDBOX_READY || state == SANDBOX_STOPPED)
+			session_end(s, s->status);
+		return true;
+	}
+	if (state < SANDBOX_STOPPING || !s->spec->joined || s->exec_started)
+		return false;
+	session_end(s, SESSION_AGAIN);
+	return true;
+}
+
 /* ---- output ------------------------------------------------------------------ */
 
 static void session_check_end(struct session *s)
@@ -89,7 +130,7 @@ static void session_check_end(struct session *s)
 	for (size_t i = 0; i < ARRAY_SIZE(s->out); i++)
 		if (buf_len(&s->out[i].pending) && !s->out[i].broken)
 			return;
-	session_end(s, s->status);
+	session_leave(s);
 }
 
 static ssize_t outlet_write(struct outlet *o)
@@ -294,9 +335,11 @@ static void session_exec_error(struct session *s, const struct frame *f)
 				*p = '?';
 		cli_error("%s", text);
 	}
-	session_end(s, err.code == ENOENT                          ? CLI_NOT_FOUND
-		       : err.code == EACCES || err.code == ENOEXEC ? CLI_NOT_RUN
-								   : CLI_FAILED);
+	s->exec_ended = true;
+	s->status = err.code == ENOENT                          ? CLI_NOT_FOUND
+		    : err.code == EACCES || err.code == ENOEXEC ? CLI_NOT_RUN
+								: CLI_FAILED;
+	session_leave(s);
 }
 
 static void session_frame(struct client_channel *ch, const struct frame *f)
@@ -336,6 +379,8 @@ static void session_state(struct client *c, const struct frame_sandbox_state *st
 	struct session *s = container_of(c, struct session, client);
 	char text[1024];
 
+	if (s->spec->hold && session_kept_state(s, st->state))
+		return;
 	if (st->state == SANDBOX_READY)
 		s->ready = true;
 	if (st->state != SANDBOX_STOPPED || s->exec_ended)
@@ -346,6 +391,7 @@ static void session_state(struct client *c, const struct frame_sandbox_state *st
 		snprintf(text, sizeof(text), "the sandbox ended");
 	if (!s->n_term)
 		cli_error("%s", text);
+	s->spec->ended = true;
 	session_end(s, s->n_term ? s->status : CLI_FAILED);
 }
 
@@ -353,6 +399,11 @@ static void session_closed(struct client *c, const char *reason)
 {
 	struct session *s = container_of(c, struct session, client);
 
+	s->spec->ended = true;
+	if (s->spec->hold && s->spec->joined && !s->exec_started && !s->exec_ended)
+		session_end(s, SESSION_AGAIN);
+	if (s->leaving)
+		session_end(s, s->status);
 	if (s->done || s->exec_ended)
 		return;
 	terminal_progress_end();
@@ -379,6 +430,10 @@ static void session_on_term(struct session *s, int signo)
 {
 	bool interrupt = signo == SIGINT || signo == SIGQUIT;
 
+	if (s->leaving) {
+		session_end(s, s->status);
+		return;
+	}
 	s->status = 128 + signo;
 	s->n_term++;
 	if (!s->exec_started || s->exec_ended || s->n_term > (interrupt ? 2 : 1)) {
@@ -483,6 +538,8 @@ static int session_start(struct session *s, struct err *e)
 	if (rc)
 		return rc;
 	s->started_ns = loop_now_ns();
+	if (s->spec->hold)
+		client_hold(&s->client, true);
 	if (!s->spec->quiet)
 		loop_timer_set(s->loop, &s->progress_timer, SESSION_PROGRESS_MS);
 	return session_open(s, e);
@@ -503,6 +560,7 @@ int session_run(struct session_spec *spec)
 	loop_watch_init(&s.signal_watch, session_signal);
 	loop_timer_init(&s.term_timer, session_term_timeout);
 	loop_timer_init(&s.progress_timer, session_progress);
+	loop_timer_init(&s.leave_timer, session_leave_timeout);
 	rc = session_start(&s, &e);
 	if (!rc && !s.done)
 		rc = loop_run(s.loop);

@@ -11,7 +11,17 @@ struct session_spec {
 	bool tty; /* raw terminal and pty; else three plain streams */
 	bool quiet;
 	uint64_t timeout_ms; /* as in exec, for the message */
+	/*
+	 * A sandbox that is kept: it is held meanwhile, and let go afterwards; if nobody else holds
+	 * it, its end is waited for.
+	 */
+	bool hold;
+	bool joined; /* it was running before: it may be ending (SESSION_AGAIN) */
+	bool ended; /* out: of a sandbox that was held: it has ended, or is about to */
 };
+
+/* The sandbox was ending before the command was started: nothing was run. */
+#define SESSION_AGAIN (-1)
 
 /*
  * Runs one command in a sandbox with our standard input, output and error.
@@ -21,7 +31,7 @@ struct session_spec {
  * not started, the session ends.
  *
  * Return: exit status for our own process: that of the command, 128+n if a signal ended
- * it, or one of enum CLI_* after a message.
+ * it, one of enum CLI_* after a message, or SESSION_AGAIN.
  */
 int session_run(struct session_spec *spec);
 
