@@ -180,6 +180,14 @@ int agent_hello(struct link *l, const struct frame *f)
 	return 0;
 }
 
+/* Ends the link with the reason.  The answer to the HELLO goes first, or nobody would listen. */
+static void agent_refuse(struct link *l, const struct err *e)
+{
+	link_flush(l);
+	link_reset(l);
+	link_send_error(l, 0, e);
+}
+
 void agent_configured(struct agent *a, const struct err *e)
 {
 	struct frame_configured done = { 0 };
@@ -189,8 +197,7 @@ void agent_configured(struct agent *a, const struct err *e)
 
 	a->configuring = NULL;
 	if (e) {
-		link_reset(l);
-		link_send_error(l, 0, e);
+		agent_refuse(l, e);
 		return;
 	}
 	a->configured = true;
@@ -217,8 +224,7 @@ static void agent_configure(struct link *l, const struct frame *f)
 	else
 		rc = 0;
 	if (rc) {
-		link_reset(l);
-		link_send_error(l, 0, &e);
+		agent_refuse(l, &e);
 		return;
 	}
 	a->configuring = l;

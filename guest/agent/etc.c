@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 
 static int etc_open_dir(int root_fd, struct err *e)
@@ -38,7 +39,21 @@ static int etc_open_dir(int root_fd, struct err *e)
 	return (int)fd;
 }
 
-static int etc_replace(int dir_fd, const char *name, const struct buf *text, struct err *e)
+/* Does the file hold just that?  A sandbox that is kept then boots although its disk is full. */
+static bool etc_same(int dir_fd, const char *name, const struct buf *text)
+{
+	auto_close int fd =
+		openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	char old[4096];
+	struct stat st;
+
+	return fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && (st.st_mode & 07777) == 0644 &&
+	       buf_len(text) < sizeof(old) &&
+	       read(fd, old, sizeof(old)) == (ssize_t)buf_len(text) &&
+	       !memcmp(old, buf_data(text), buf_len(text));
+}
+
+static int etc_write_new(int dir_fd, const char *name, const struct buf *text, struct err *e)
 {
 	char temp[64];
 	auto_close int fd = -1;
@@ -56,6 +71,22 @@ static int etc_replace(int dir_fd, const char *name, const struct buf *text, str
 		return err_errno(e, code, "write /etc/%s", name);
 	}
 	return 0;
+}
+
+static int etc_replace(int dir_fd, const char *name, const struct buf *text, struct err *e)
+{
+	struct err why = ERR_INIT;
+	int rc;
+
+	if (etc_same(dir_fd, name, text))
+		return 0;
+	rc = etc_write_new(dir_fd, name, text, &why);
+	/* Its owner can make room only if it starts. */
+	if (rc == -ENOSPC && !faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW)) {
+		log_warn("event=etc reason=\"%s\"", err_text(&why));
+		return 0;
+	}
+	return rc ? err_set(e, why.code, "%s", err_text(&why)) : 0;
 }
 
 static void etc_ipv4(uint32_t a, char to[16])

@@ -395,6 +395,43 @@ static void nothing_is_served_without_a_hello(void **state)
 	client_end(&x);
 }
 
+static int refuse_configuration(struct agent *a, const struct frame_configure *c, struct err *e)
+{
+	(void)a;
+	(void)c;
+	return err_set(e, ENOSPC, "the disk is full");
+}
+
+/* The host sends both at once, and believes nothing that comes before the answer to its HELLO. */
+static void a_configuration_is_refused_after_the_hello(void **state)
+{
+	static const struct agent_platform platform = { .configure = refuse_configuration };
+	struct frame_configure configure = { .hostname = frame_str_of("box") };
+	struct frame_hello hello = { .version = FRAME_VERSION,
+				     .version_min = FRAME_VERSION,
+				     .link = LINK_CTL,
+				     .generation = 42 };
+	struct client x;
+
+	(void)state;
+	client_connect(&x);
+	x.agent.configured = false;
+	x.agent.platform = &platform;
+	memcpy(hello.magic, FRAME_MAGIC, FRAME_MAGIC_SIZE);
+	client_send(&x, 0, FRAME_HELLO, 0, &hello);
+	client_send(&x, 0, FRAME_CONFIGURE, 0, &configure);
+	x.wait_link = true;
+	client_run(&x);
+	assert_true(x.synced);
+	if (!x.link_error) {
+		x.synced = false;
+		x.wait_link = true;
+		client_run(&x);
+	}
+	assert_int_equal(x.link_error, ENOSPC);
+	client_end(&x);
+}
+
 static void a_peer_that_breaks_the_rules_is_cut_off(void **state)
 {
 	auto_free uint8_t *data = calloc(1, FRAME_DATA_MAX);
@@ -523,6 +560,7 @@ int main(void)
 		TEST(close_and_a_lost_link_kill),
 		TEST(a_new_hello_starts_afresh),
 		TEST(nothing_is_served_without_a_hello),
+		TEST(a_configuration_is_refused_after_the_hello),
 		TEST(a_peer_that_breaks_the_rules_is_cut_off),
 		TEST(users_are_found_as_in_containers),
 		TEST(limits_are_parsed_strictly),
