@@ -56,7 +56,7 @@ $(MSB_VOLUME): $(O)/src/volume/main.o $(call floors,volume sys codec base)
 $(MSB_IMAGE): $(O)/src/image/main.o $(call floors,image sys codec base)
 	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS))
 
-MSB_LINKS := $(addprefix $(O)/bin/,msx)
+MSB_LINKS := $(addprefix $(O)/bin/,msx msr msi)
 $(MSB_LINKS): $(MSB)
 	$(Q)ln -sf msb $@
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* msb: one program, many commands; msx is `msb exe`. */
+/* msb: one program, many commands; msx is `msb exe`, msr is `msb run`. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -81,6 +81,32 @@ const struct cli_command cli_commands[] = {
 			   "takes no time. With names, those and what they stand on.\n",
 		.opts = build_opts,
 		.run = cmd_build,
+	},
+	{
+		.name = "run",
+		.alias = "r",
+		.args = "NAME[~SCRIPT] [OPTIONS] [-- ARGS...]",
+		.summary = "run a command in a sandbox of this project (also: msr)",
+		.details =
+			"Runs the script \"start\", or another one, of the sandbox NAME in the "
+			"Sandboxfile; else\n"
+			"its command, else its image's. ARGS replace the default arguments. A "
+			"sandbox that runs\n"
+			"already is used as it is; else it is started, and ends when the last "
+			"command in it has\n"
+			"ended. What it wrote is there the next time (menv/NAME; see msb clean). "
+			"The exit status\n"
+			"is the command's, as of msb exe.\n",
+		.opts = run_opts,
+		.run = cmd_run,
+	},
+	{
+		.name = "shell",
+		.args = "NAME [OPTIONS] [-- ARGS...]",
+		.summary = "a shell in a sandbox of this project",
+		.details = "The same as msb run NAME~shell.\n",
+		.opts = run_opts,
+		.run = cmd_shell,
 	},
 	{
 		.name = "image",
@@ -224,6 +250,10 @@ int main(int argc, char **argv)
 	if (!strcmp(base, "msx")) {
 		cli_program = "msx";
 		return main_run("exe", argc, argv);
+	}
+	if (!strcmp(base, "msr")) {
+		cli_program = "msr";
+		return main_run("run", argc, argv);
 	}
 	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
 		return main_run("help", 1, argv);
