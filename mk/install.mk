@@ -13,7 +13,7 @@ INSTALL_PARTS := msb-net msb-volume msb-image msb-vmm
 install: all kernel ## install to PREFIX (DESTDIR is put before it)
 	install -d $(BINDIR) $(PARTSDIR)/recipes $(MANDIR)/man1 $(MANDIR)/man3 $(LIBDIR)/pkgconfig $(INCLUDEDIR)
 	install -m 755 $(MSB) $(BINDIR)/msb
-	ln -sf msb $(BINDIR)/msx
+	for name in msx msr msi; do ln -sf msb $(BINDIR)/$$name; done
 	install -m 755 $(INSTALL_PARTS:%=$(PARTS)/%) $(PARTSDIR)/
 	install -m 644 $(KERNEL_VMLINUX) $(PARTSDIR)/vmlinux
 	install -m 644 $(INITRAMFS) $(PARTSDIR)/initramfs.cpio.gz
@@ -28,7 +28,7 @@ install: all kernel ## install to PREFIX (DESTDIR is put before it)
 	$(if $(DESTDIR),,-ldconfig 2>/dev/null || :)
 
 uninstall: ## remove what `make install` put there
-	rm -f $(BINDIR)/msb $(BINDIR)/msx $(patsubst $(O)/man/%,$(MANDIR)/man1/%,$(filter %.1,$(MAN_PAGES))) \
+	rm -f $(BINDIR)/msb $(BINDIR)/msx $(BINDIR)/msr $(BINDIR)/msi $(patsubst $(O)/man/%,$(MANDIR)/man1/%,$(filter %.1,$(MAN_PAGES))) \
 		$(patsubst $(O)/man/%,$(MANDIR)/man3/%,$(filter %.3,$(MAN_PAGES))) \
 		$(INCLUDEDIR)/microsandbox.h $(LIBDIR)/pkgconfig/microsandbox.pc $(LIBDIR)/libmicrosandbox.*
 	rm -rf $(PARTSDIR)

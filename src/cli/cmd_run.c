@@ -55,6 +55,7 @@ struct run {
 	struct plan_start start;
 	uint64_t timeout_ms;
 	bool detach, keep_disk, tty, no_tty, quiet;
+	bool only_running;
 };
 
 static int run_parse_option(struct run *r, int opt, const char *v)
@@ -136,6 +137,10 @@ static int run_parse(struct run *r, struct cli_args *a)
 		return cli_usage(r->cmd, "give either ~SCRIPT or --exec, not both");
 	if (r->detach && (r->tty || r->timeout_ms))
 		return cli_usage(r->cmd, "--detach goes with neither --tty nor --timeout");
+	if (r->only_running && r->detach)
+		return cli_usage(r->cmd, "--detach: see msb run");
+	if (r->only_running && !r->what.program)
+		return cli_usage(r->cmd, "which command? As in: msb exec %s -- ls /", a->words[0]);
 	r->name = a->words[0];
 	r->what.args = a->n_rest ? a->rest : NULL;
 	return 0;
@@ -145,9 +150,11 @@ static int run_detached(struct run *r, struct kept_run *box)
 {
 	struct err e = ERR_INIT;
 	bool already;
+	int conn = -1;
 
-	if (kept_start(box, true, &already, &e))
+	if (kept_start(box, true, &already, &conn, &e))
 		return cli_fail(&e);
+	close_fd(&conn);
 	if (already) {
 		cli_error("sandbox %s is running already: run a command in it without --detach, or "
 			  "stop it with `msb down %s`",
@@ -177,6 +184,7 @@ static int run_in(struct run *r, const struct project_view *v)
 			.command = &b.command,
 			.timeout_ms = r->timeout_ms ? r->timeout_ms : s->timeout_ms,
 			.keep_disk = r->keep_disk,
+			.only_running = r->only_running,
 			.tty = r->tty,
 			.quiet = r->quiet,
 		};
@@ -207,6 +215,21 @@ int cmd_run(const struct cli_command *cmd, int argc, char **argv)
 	struct cli_args a;
 
 	cli_args_init(&a, cmd, argc, argv);
+	return run_main(&r, &a);
+}
+
+/* The program is the first of what stands behind "--", as in docker exec. */
+int cmd_exec(const struct cli_command *cmd, int argc, char **argv)
+{
+	struct run r = { .cmd = cmd, .only_running = true };
+	struct cli_args a;
+
+	cli_args_init(&a, cmd, argc, argv);
+	if (a.n_rest) {
+		r.what.program = a.rest[0];
+		a.rest++;
+		a.n_rest--;
+	}
 	return run_main(&r, &a);
 }
 

@@ -16,6 +16,8 @@
 /* One that is ending is waited for, but not for ever if others start and end it all the time. */
 #define KEPT_RUN_TRIES 20
 
+static bool kept_noticed; /* the engine's notice was printed: once is enough */
+
 static const char *kept_base(const char *path)
 {
 	const char *slash = path ? strrchr(path, '/') : NULL;
@@ -65,8 +67,9 @@ static int kept_start_claimed(struct kept_run *r, int dirfd, bool own, struct la
 		rc = kept_check_disk(r, dirfd, e);
 	if (rc)
 		return rc;
-	if (notice[0] && !r->quiet)
+	if (notice[0] && !r->quiet && !kept_noticed)
 		cli_notice("%s", notice);
+	kept_noticed = true;
 	rc = keep_start(r->parent, dirfd, r->cfg, own ? r->command : NULL, l, e);
 	return rc ? err_wrap(e, "sandbox %s", r->name) : 0;
 }
@@ -81,12 +84,18 @@ static int kept_reach(struct kept_run *r, bool own, int *conn, bool *joined, str
 	auto_close int parent_fd = -1;
 	auto_close int dirfd = -1;
 	struct err why = ERR_INIT;
-	int rc = keep_lock(r->parent, true, &parent_fd, e);
+	int rc = keep_lock(r->parent, !r->only_running, &parent_fd, &why);
 
-	if (rc)
-		return rc;
-	rc = keep_claim(parent_fd, r->name, true, &dirfd, &why);
+	if (rc && !(r->only_running && rc == -ENOENT))
+		return err_set(e, why.code, "%s", err_text(&why));
+	if (!rc)
+		rc = keep_claim(parent_fd, r->name, !r->only_running, &dirfd, &why);
 	*joined = rc == -EBUSY;
+	if (r->only_running && (!rc || rc == -ENOENT))
+		return err_set(e, ESRCH,
+			       "sandbox %s is not running: start it with msb up %s, or "
+			       "use msb run",
+			       r->name, r->name);
 	if (!rc) {
 		rc = kept_start_claimed(r, dirfd, own, &l, e);
 		*conn = l.fd;
@@ -104,14 +113,13 @@ static int kept_reach(struct kept_run *r, bool own, int *conn, bool *joined, str
 	return rc ? rc : -EAGAIN;
 }
 
-int kept_start(struct kept_run *r, bool own, bool *already, struct err *e)
+int kept_start(struct kept_run *r, bool own, bool *already, int *conn, struct err *e)
 {
-	int conn = -1, rc = -EAGAIN;
+	int rc = -EAGAIN;
 
 	r->cfg->detached = true;
 	for (int i = 0; rc == -EAGAIN && i < KEPT_RUN_TRIES; i++)
-		rc = kept_reach(r, own, &conn, already, e);
-	close_fd(&conn);
+		rc = kept_reach(r, own, conn, already, e);
 	return rc == -EAGAIN ? err_set(e, EAGAIN, "sandbox %s does not come to rest", r->name) : rc;
 }
 

@@ -13,6 +13,7 @@ struct kept_run {
 	struct sandbox_config *cfg; /* for a start; cfg->detached is set here */
 	const struct box_command *command; /* cwd, user and env too */
 	uint64_t timeout_ms; /* of the command; 0 = none */
+	bool only_running; /* do not start it */
 	bool keep_disk; /* go on with the disk although the image is another one */
 	bool tty, quiet;
 };
@@ -25,8 +26,9 @@ int kept_run(struct kept_run *r);
 
 /*
  * Starts the sandbox for good. @own: the supervisor runs the command, and the sandbox ends with
- * it.  @already: it was running.  Does not wait until the guest is ready.
+ * it.  @already: it was running.  Does not wait until the guest is ready.  @conn: a connection to
+ * its supervisor, for kept_wait_ready().
  */
-int kept_start(struct kept_run *r, bool own, bool *already, struct err *e);
+int kept_start(struct kept_run *r, bool own, bool *already, int *conn, struct err *e);
 
 #endif

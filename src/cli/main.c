@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* msb: one program, many commands; msx is `msb exe`, msr is `msb run`. */
+/* msb: one program, many commands; msx is `msb exe`, msr is `msb run`, msi is `msb install`. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -107,6 +107,41 @@ const struct cli_command cli_commands[] = {
 		.details = "The same as msb run NAME~shell.\n",
 		.opts = run_opts,
 		.run = cmd_shell,
+	},
+	{
+		.name = "list",
+		.args = "[--installed] [--json]",
+		.summary = "the sandboxes of this project, or the installed ones",
+		.opts = list_opts,
+		.run = cmd_list,
+	},
+	{
+		.name = "clean",
+		.args = "NAME...|--all [OPTIONS]",
+		.summary = "remove what sandboxes of this project wrote, and their logs",
+		.opts = clean_opts,
+		.run = cmd_clean,
+	},
+	{
+		.name = "install",
+		.alias = "i",
+		.args = "IMAGE[~SCRIPT] [NAME] [OPTIONS] [-- ARGS...]",
+		.summary = "make a command of a sandbox (also: msi)",
+		.details =
+			"After `msi python py-data` there is a command py-data, which runs "
+			"anywhere: what the image\n"
+			"runs, with the arguments that it is given, in a sandbox of its own that "
+			"keeps what is\n"
+			"written in it. Arguments, standard streams, terminal and exit status pass "
+			"through.\n",
+		.opts = install_opts,
+		.run = cmd_install,
+	},
+	{
+		.name = "uninstall",
+		.args = "NAME...",
+		.summary = "remove such a command, and what its sandbox wrote",
+		.run = cmd_uninstall,
 	},
 	{
 		.name = "image",
@@ -254,6 +289,10 @@ int main(int argc, char **argv)
 	if (!strcmp(base, "msr")) {
 		cli_program = "msr";
 		return main_run("run", argc, argv);
+	}
+	if (!strcmp(base, "msi")) {
+		cli_program = "msi";
+		return main_run("install", argc, argv);
 	}
 	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
 		return main_run("help", 1, argv);
