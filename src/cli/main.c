@@ -109,11 +109,76 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_shell,
 	},
 	{
+		.name = "exec",
+		.args = "NAME [OPTIONS] -- PROGRAM [ARGS...]",
+		.summary = "run a program in a sandbox that runs",
+		.details = "As msb run NAME --exec PROGRAM, but the sandbox is not started.\n",
+		.opts = run_opts,
+		.run = cmd_exec,
+	},
+	{
+		.name = "up",
+		.args = "[NAME...] [OPTIONS]",
+		.summary = "start the sandboxes of this project, or some",
+		.details =
+			"Starts them, those that others depend on first. One with a script "
+			"\"start\" or a command\n"
+			"runs it and ends with it; one without runs until `msb down`. With "
+			"--detach it returns\n"
+			"when all are ready; without, it shows what they print, each line with its "
+			"sandbox's\n"
+			"name, until they have ended, and Ctrl-C stops them. The exit status is 1 "
+			"if a command's\n"
+			"was not 0.\n",
+		.opts = up_opts,
+		.run = cmd_up,
+	},
+	{
+		.name = "down",
+		.args = "[NAME...] [OPTIONS]",
+		.summary = "stop the sandboxes of this project, or some",
+		.details =
+			"Their processes get SIGTERM and some time, then what they wrote is synced "
+			"and the power\n"
+			"goes. A sandbox that does not end by then is killed. What was written "
+			"stays.\n",
+		.opts = down_opts,
+		.run = cmd_down,
+	},
+	{
+		.name = "restart",
+		.args = "[NAME...] [OPTIONS]",
+		.summary = "down, then up --detach",
+		.opts = up_opts,
+		.run = cmd_restart,
+	},
+	{
+		.name = "status",
+		.alias = "ps",
+		.args = "[NAME...] [--json]",
+		.summary = "what the sandboxes of this project do and use",
+		.details = "CPU is that of the last moments, 100 % being one processor; memory is "
+			   "what the guest\n"
+			   "has in use; disk what its writes take here.\n",
+		.opts = status_opts,
+		.run = cmd_status,
+	},
+	{
 		.name = "list",
 		.args = "[--installed] [--json]",
 		.summary = "the sandboxes of this project, or the installed ones",
 		.opts = list_opts,
 		.run = cmd_list,
+	},
+	{
+		.name = "log",
+		.args = "NAME [OPTIONS]",
+		.summary = "what the own command of a sandbox printed",
+		.details = "What msb up or msb run --detach started; what msb run started prints "
+			   "to its terminal.\n"
+			   "Two files of 10 MiB are kept.\n",
+		.opts = log_opts,
+		.run = cmd_log,
 	},
 	{
 		.name = "clean",

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a project's sandboxes: up, status, log, exec, down, clean, in any order."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from box import MSB, TIMEOUT, make_home, wait_for
+from project_box import Project
+
+SMALL = {"image": "python", "memory": 256, "disk": 64}
+TALK = """exec python3 -u -c "
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *a: (open('/root/bye', 'w').write('bye'), print('bye'), sys.exit(0)))
+print('out 1'); print('err 1', file=sys.stderr); print('ready', flush=True)
+while True: time.sleep(1000)
+" """
+
+
+@pytest.fixture
+def project(tmp_path):
+    p = Project(make_home(), tmp_path, {
+        "web": dict(SMALL, depends_on=["db"], scripts={"start": TALK, "hi": 'echo "hi $0 $1"'}),
+        "db": SMALL,
+    })
+    yield p
+    p.kill_all()
+    shutil.rmtree(p.home, ignore_errors=True)
+
+
+def rows(project, *names):
+    p = project.msb("status", "--json", *names, check=0)
+    return {r["name"]: r for r in json.loads(p.stdout)}
+
+
+def log(project, *args, **kwargs):
+    return subprocess.run([MSB, "log", "--file", str(project.dir), *args], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=project.env, timeout=TIMEOUT, **kwargs)
+
+
+def test_a_life(project):
+    assert {n: r["status"] for n, r in rows(project).items()} == {"web": "created", "db": "created"}
+    assert log(project, "web").returncode == 0
+    p = project.msb("exec", "db", "--", "true")
+    assert p.returncode == 125 and b"is not running" in p.stderr and not project.menv("db").exists()
+    # Two at once: each sandbox is started by one of them.
+    ups = [project.popen("up", "-d") for _ in range(2)]
+    said = b""
+    for up in ups:
+        said += up.communicate(timeout=TIMEOUT)[1]
+        assert up.returncode == 0, said
+    assert said.count(b"db starts") == 1 and said.count(b"web starts") == 1, said
+    assert said.count(b"is running already") == 2, said
+    # What it depends on was ready by then.
+    assert project.state("db")["ready_us"] < project.state("web")["started_us"]
+    follow = subprocess.Popen([MSB, "log", "--file", str(project.dir), "-f", "web"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=project.env)
+    assert [follow.stdout.readline() for _ in range(2)] == [b"out 1\n", b"ready\n"]
+    assert follow.stderr.readline() == b"err 1\n"
+    st = rows(project)
+    assert st["web"]["status"] == st["db"]["status"] == "running"
+    assert st["db"]["memory_bytes"] > 1 << 20 and st["db"]["cpu_percent"] >= 0 and st["db"]["disk_bytes"] > 0
+    assert project.msb("status", "-q", check=0).stdout == b"web\ndb\n"
+    table = project.msb("status", "db", check=0).stdout.decode().splitlines()
+    assert len(table) == 2 and table[1].split()[:2] == ["db", "running"]
+    # Commands in what runs, each with its status; scripts too.
+    p = project.msb("exec", "-q", "db", "--", "sh", "-c", "cat; exit 4", stdin=b"in")
+    assert (p.returncode, p.stdout, p.stderr) == (4, b"in", b"")
+    assert project.msb("exec", "-q", "db", "--", "/none").returncode == 127
+    assert project.run("web~hi", "--", "you") == b"hi hi you\n"
+    assert project.msb("run", "-q", "web~none").stderr == b"msb: error: sandbox web has no script 'none'\n"
+    p = project.msb("run", "-d", "db")
+    assert p.returncode == 125 and b"is running already" in p.stderr
+    p = project.msb("clean", "db")
+    assert p.returncode == 125 and b"is running" in p.stderr
+    # Down: processes are asked to end, and the last words are in the log.
+    assert project.msb("down", "web", check=0).stderr == b"msb: web stopped\n"
+    out, err = follow.communicate(timeout=TIMEOUT)
+    assert (follow.returncode, out, err) == (0, b"bye\n", b"")
+    st = rows(project)
+    assert st["web"]["status"] == "stopped" and st["web"]["exit_code"] == 0 and st["db"]["status"] == "running"
+    assert project.state("web")["clean"]
+    project.fsck("web")
+    assert log(project, "--tail", "2", "web").stdout == b"ready\nbye\n"
+    assert log(project, "--since", "2050-01-01T00:00:00Z", "web").stdout == b""
+    lines = log(project, "--timestamps", "web").stdout.decode().splitlines()
+    assert [line.split("Z ", 1)[1] for line in lines] == ["out 1", "ready", "bye"]
+    # What was written is there the next time, and what a newer life prints comes after the older's.
+    assert project.msb("down", check=0).stderr == b"msb: db stopped\n"
+    project.wait_nothing_runs()
+    assert project.run("web", "-e", "/bin/cat", "--", "/root/bye") == b"bye"
+    assert project.msb("down", check=0).stderr == b""
+    project.msb("clean", "web", check=0)
+    assert not project.menv("web").exists() and project.menv("db").exists()
+    project.msb("clean", "--all", check=0)
+    assert not (project.dir / "menv").exists()
+
+
+def test_up_in_the_foreground(project):
+    project.write({
+        "ok": dict(SMALL, command=["/bin/sh", "-c", "echo one; echo two >&2"]),
+        "bad": dict(SMALL, scripts={"start": "echo bad; exit 3"}),
+    })
+    p = project.msb("up", "-q")
+    assert p.returncode == 1
+    assert sorted(p.stdout.splitlines()) == [b"bad | bad", b"ok  | one"]
+    assert sorted(p.stderr.splitlines()) == [b"msb: bad: its command ended with status 3", b"ok  | two"]
+    assert rows(project)["bad"]["exit_code"] == 3
+    # Ctrl-C stops what it started, and only that.
+    project.write({"web": dict(SMALL, scripts={"start": TALK}), "db": SMALL})
+    project.msb("up", "-d", "db", check=0)
+    up = project.popen("up", "-q")
+    while up.stdout.readline() != b"web | ready\n":
+        assert up.poll() is None, up.stderr.read()
+    up.send_signal(signal.SIGINT)
+    up.communicate(timeout=TIMEOUT)
+    assert up.returncode == 130
+    st = rows(project)
+    assert st["web"]["status"] == "stopped" and st["db"]["status"] == "running"
+    # A program that is not there: said, and in the log.
+    project.write({"bad": dict(SMALL, command=["/none"]), "db": SMALL})
+    p = project.msb("up", "-q")
+    assert p.returncode == 1 and b"/none" in p.stderr
+    project.msb("down", check=0)
+
+
+def test_stale_and_half_started(project):
+    """After a loss of power the files are there, and nothing runs."""
+    project.msb("up", "-d", "db", check=0)
+    victim = project.pid_of("supervise")
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: rows(project)["db"]["status"] == "stopped", seconds=TIMEOUT)
+    assert rows(project)["db"]["reason"] == "it was killed, or the machine lost power"
+    assert (project.menv("db") / "run/pid").exists()
+    # The number in the file is another process's now: it is not touched.
+    other = subprocess.Popen(["sleep", "1000"])
+    (project.menv("db") / "run/pid").write_text(f"{other.pid}\n")
+    project.msb("down", check=0)
+    assert other.poll() is None
+    assert project.run("db", "-e", "/bin/echo", "--", "again") == b"again\n"
+    project.fsck("db")
+    # Down while up is starting: it is stopped, not missed.
+    up = project.popen("up", "-d", "db")
+    wait_for(lambda: project.pid_of("supervise"), seconds=TIMEOUT)
+    project.msb("down", check=0)
+    up.communicate(timeout=TIMEOUT)
+    project.wait_nothing_runs()
+    # A supervisor that hangs is killed in the end, and with it the machine.
+    project.msb("up", "-d", "db", check=0)
+    os.kill(project.pid_of("supervise"), signal.SIGSTOP)
+    p = project.msb("clean", "--force", "db", check=0)
+    project.wait_nothing_runs()
+    assert other.poll() is None
+    other.kill()
+    other.wait()
