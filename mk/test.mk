@@ -73,6 +73,14 @@ fsx: all kernel demo-image ## random operations on a file of a volume, against a
 check-net: all kernel demo-image ## only the network's end-to-end tests: policy, DNS, IPv6, published ports
 	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(wildcard tests/e2e/test_net_*.py) tests/e2e/test_ports.py tests/e2e/test_server_network.py
 
+PROJECT_UNIT := $(addprefix $(O)/tests/unit/test_,keep linelog relay sandboxfile project)
+.PHONY: check-projects check-projects-100
+check-projects: all kernel demo-image $(PROJECT_UNIT) ## only the tests of projects and installed sandboxes
+	$(Q)for t in $(PROJECT_UNIT); do $$t || exit 1; done
+	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(wildcard tests/e2e/test_kept.py tests/e2e/test_installed.py tests/e2e/test_project*.py) $(ARGS)
+check-projects-100: all kernel demo-image ## each process of a kept sandbox killed, 100 rounds: nothing synced is lost
+	$(Q)O=$(O) MSB_KILL_ROUNDS=100 tools/run-tests --e2e tests/e2e -- tests/e2e/test_kept.py -k kill_of_each
+
 fuzz: $(FUZZ_BIN) ## run each fuzzer for T seconds (default 60)
 	$(Q)for f in $(FUZZ_BIN); do tools/run-fuzzer $$f $(T) || exit 1; done
 

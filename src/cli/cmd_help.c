@@ -104,6 +104,9 @@ static const char completion_bash_end[] =
 	"\t\tcompopt -o nospace 2>/dev/null\n"
 	"\t\tCOMPREPLY=($(compgen -S : -W \"$($msb volume ls -q 2>/dev/null)\" -- \"$cur\")"
 	" $(compgen -f -- \"$cur\"))\n"
+	"\telif [[ $cur != -* && $cmd =~ "
+	"^(run|r|shell|exec|up|down|restart|status|ps|log|clean)$ ]]; then\n"
+	"\t\tCOMPREPLY=($(compgen -W \"$($msb list -q 2>/dev/null)\" -- \"$cur\"))\n"
 	"\telif [[ $cur == -* ]]; then\n"
 	"\t\tCOMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
 	"\telif [[ $verbs ]] && ((COMP_CWORD == 2)); then\n"
@@ -111,10 +114,10 @@ static const char completion_bash_end[] =
 	"\telif [[ $cmd == volume && ${COMP_WORDS[2]} == @(rm|inspect) ]]; then\n"
 	"\t\tCOMPREPLY=($(compgen -W \"$($msb volume ls -q \"${ns[@]}\" 2>/dev/null)\" -- "
 	"\"$cur\"))\n"
-	"\telif [[ ! $verbs && ${COMP_WORDS[0]##*/} != msx ]]; then\n"
+	"\telif [[ ! $verbs && ${COMP_WORDS[0]##*/} != ms[xri] ]]; then\n"
 	"\t\tCOMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
 	"\tfi\n}\n"
-	"complete -o default -F _msb msb msx\n";
+	"complete -o default -F _msb msb msx msr msi\n";
 
 static void completion_bash(void)
 {
@@ -122,8 +125,9 @@ static void completion_bash(void)
 	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} last=${COMP_WORDS[COMP_CWORD - 1]}\n"
 	       "\tlocal cmd=${COMP_WORDS[1]} msb=msb i opts= verbs= ns=()\n"
 	       "\t[[ ${COMP_WORDS[0]} == */* ]] && msb=${COMP_WORDS[0]%%/*}/msb\n"
-	       "\t[[ ${COMP_WORDS[0]##*/} == msx ]] && cmd=exe\n"
-	       "\tif [[ ${COMP_WORDS[0]##*/} != msx ]] && ((COMP_CWORD == 1)); then\n"
+	       "\tlocal prog=${COMP_WORDS[0]##*/}\n"
+	       "\tcase $prog in msx) cmd=exe ;; msr) cmd=run ;; msi) cmd=install ;; esac\n"
+	       "\tif [[ $prog != ms[xri] ]] && ((COMP_CWORD == 1)); then\n"
 	       "\t\tCOMPREPLY=($(compgen -W '");
 	for (const struct cli_command *c = cli_commands; c->name; c++)
 		if (!c->hidden)
@@ -143,12 +147,15 @@ static void completion_bash(void)
 
 static void completion_zsh(void)
 {
-	printf("#compdef msb msx\nautoload -U +X bashcompinit && bashcompinit\n");
+	printf("#compdef msb msx msr msi\nautoload -U +X bashcompinit && bashcompinit\n");
 	completion_bash();
 }
 
 static void completion_fish(void)
 {
+	printf("complete -c msb -n '__fish_seen_subcommand_from run shell exec up down restart "
+	       "status log clean' -f -a '(msb list -q 2>/dev/null)'\n"
+	       "complete -c msr -f -a '(msb list -q 2>/dev/null)'\n");
 	char when[160];
 
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
