@@ -250,3 +250,13 @@ bool cli_is_name(const char *s)
 
 	return n && n < 64 && strspn(s, set) == n && *s != '_' && *s != '-';
 }
+
+int cli_boot_timeout(const struct cli_command *cmd, const char *v, unsigned *seconds)
+{
+	uint64_t ms;
+
+	if (cli_parse_duration(v, &ms) || ms < 1000 || ms > 86400000)
+		return cli_usage(cmd, "--boot-timeout is '%s': give seconds, at least 1", v);
+	*seconds = (unsigned)((ms + 999) / 1000);
+	return 0;
+}

@@ -88,6 +88,9 @@ extern const char *const cli_engines[], *const cli_jails[];
 int cli_one_of(const struct cli_command *cmd, const char *opt, const char *v,
 	       const char *const *set);
 
+/* Of --boot-timeout: whole seconds. Return: 0, or a usage error's status. */
+int cli_boot_timeout(const struct cli_command *cmd, const char *v, unsigned *seconds);
+
 /* The name people called us by: "msb" or "msx". */
 extern const char *cli_program;
 

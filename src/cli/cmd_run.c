@@ -22,6 +22,7 @@ enum run_opt {
 	RUN_NO_TTY,
 	RUN_ENGINE,
 	RUN_JAIL,
+	RUN_BOOT_TIMEOUT,
 	RUN_QUIET,
 };
 
@@ -44,6 +45,8 @@ const struct cli_opt run_opts[] = {
 	[RUN_ENGINE] = { "engine", NULL, "", "ENGINE", "auto (default), kvm, tcg" },
 	[RUN_JAIL] = { "jail", NULL, "", "MODE",
 		       "full (default), or reduced where user namespaces are refused" },
+	[RUN_BOOT_TIMEOUT] = { "boot-timeout", NULL, "", "TIME",
+			       "give up if the guest does not answer (default 60s)" },
 	[RUN_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
 	{ NULL },
 };
@@ -99,6 +102,8 @@ static int run_parse_option(struct run *r, int opt, const char *v)
 	case RUN_JAIL:
 		r->start.jail = v;
 		return cli_one_of(r->cmd, "jail", v, cli_jails);
+	case RUN_BOOT_TIMEOUT:
+		return cli_boot_timeout(r->cmd, v, &r->start.boot_timeout_s);
 	case RUN_QUIET:
 		r->quiet = true;
 		return 0;

@@ -25,6 +25,7 @@ enum up_opt {
 	UP_KEEP_DISK,
 	UP_ENGINE,
 	UP_JAIL,
+	UP_BOOT_TIMEOUT,
 	UP_QUIET,
 };
 
@@ -40,6 +41,8 @@ const struct cli_opt up_opts[] = {
 	[UP_ENGINE] = { "engine", NULL, "", "ENGINE", "auto (default), kvm, tcg" },
 	[UP_JAIL] = { "jail", NULL, "", "MODE",
 		      "full (default), or reduced where user namespaces are refused" },
+	[UP_BOOT_TIMEOUT] = { "boot-timeout", NULL, "", "TIME",
+			      "give up if a guest does not answer (default 60s)" },
 	[UP_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
 	{ NULL },
 };
@@ -97,6 +100,8 @@ static int up_parse_option(struct up *u, int opt, const char *v)
 	case UP_JAIL:
 		u->start.jail = v;
 		return cli_one_of(u->cmd, "jail", v, cli_jails);
+	case UP_BOOT_TIMEOUT:
+		return cli_boot_timeout(u->cmd, v, &u->start.boot_timeout_s);
 	case UP_QUIET:
 		u->quiet = true;
 		return 0;
@@ -128,11 +133,21 @@ static int down_parse_option(struct up *u, int opt, const char *v)
 
 /* ---- up --------------------------------------------------------------------------- */
 
+/* One that was ready, and has ended before it could be asked, has left word of that. */
 static int up_wait_ready(struct up_box *b, struct err *e)
 {
-	if (b->conn < 0)
+	struct err why = ERR_INIT;
+	struct box_state st;
+
+	if (b->conn < 0 || !kept_wait_ready(take_fd(&b->conn), &why))
 		return 0;
-	return kept_wait_ready(take_fd(&b->conn), e) ? err_wrap(e, "sandbox %s", b->s->name) : 0;
+	if (why.code == EIO && !keep_wait(b->dirfd, KEEP_END_MS, NULL) &&
+	    !keep_state(b->dirfd, &st, NULL) && st.ended_us) {
+		if (st.ready_us)
+			return 0;
+		return err_set(e, EIO, "sandbox %s: %s", b->s->name, st.reason);
+	}
+	return err_set(e, why.code, "sandbox %s: %s", b->s->name, err_text(&why));
 }
 
 /* What a sandbox depends on is ready before it is started. */
@@ -277,7 +292,7 @@ static int up_run(struct up *u)
 	if (up_start_all(u, &e)) {
 		cli_fail(&e);
 		for (size_t i = 0; i < u->n_order; i++)
-			if (u->boxes[i].started && !u->quiet)
+			if (u->boxes[i].started && !u->quiet && keep_running(u->boxes[i].dirfd) == 1)
 				cli_notice("%s was started, and goes on", u->order[i]->name);
 		return CLI_FAILED;
 	}

@@ -2,6 +2,7 @@
 #include "cli/kept_stats.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -131,6 +132,8 @@ int kept_stats_read(struct kept_stats *s, size_t n, struct err *e)
 
 	if (!boxes)
 		return err_errno(e, ENOMEM, "metrics");
+	/* A supervisor may end while we write to it. */
+	signal(SIGPIPE, SIG_IGN);
 	rc = loop_create(&all.loop, e);
 	if (rc)
 		return rc;

@@ -74,6 +74,8 @@ static int kept_wait_run(struct kept_wait *w, int conn, unsigned timeout_ms)
 {
 	int rc = loop_create(&w->loop, w->e);
 
+	/* A supervisor may end while we write to it. */
+	signal(SIGPIPE, SIG_IGN);
 	if (rc) {
 		close(conn);
 		return rc;

@@ -20,7 +20,7 @@ class Project(Box):
         (self.dir / "Sandboxfile").write_text(json.dumps({"sandboxes": sandboxes}))
 
     def argv(self, verb, *args):
-        engine = ["--engine", ENGINE] if verb in ("run", "shell", "up", "apply", "restart", "exec") else []
+        engine = ["--engine", ENGINE, "--boot-timeout", str(TIMEOUT)] if verb in ("run", "shell", "up", "apply", "restart", "exec") else []
         return [MSB, verb, "-f", str(self.dir), *engine, *args]
 
     def msb(self, verb, *args, stdin=b"", check=None, **kwargs):
