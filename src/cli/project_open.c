@@ -44,11 +44,19 @@ int project_box_init(const struct project_view *v, const struct sandboxfile_sand
 		     const struct plan_start *start, const struct plan_run *run, bool quiet,
 		     struct project_box *b, struct err *e)
 {
+	struct err why = ERR_INIT;
 	struct image *image = NULL;
 	int rc;
 
 	*b = (struct project_box){ .s = s };
-	rc = image_find(v->home, s->image, quiet, start->jail ? start->jail : "full", &image, e);
+	rc = image_find(v->home, s->image, quiet, start->jail ? start->jail : "full", &image, &why);
+	if (rc == -ENOENT && s->build)
+		return err_set(e, ENOENT,
+			       "sandbox %s starts from what build %s makes, which is not there, or "
+			       "is older than the file: msb build %s",
+			       s->name, s->build, s->build);
+	if (rc)
+		return err_set(e, why.code, "%s", err_text(&why));
 	if (!rc)
 		rc = plan_config(&v->p, s, image, v->home, start, &b->cfg, e);
 	if (!rc)
