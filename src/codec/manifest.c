@@ -10,6 +10,7 @@
 
 #define KEY_REF_NAME "org.opencontainers.image.ref.name"
 #define KEY_CREATED "org.opencontainers.image.created"
+#define KEY_SOURCE "dev.microsandbox.source.digest"
 #define LIST_MAX 65536u
 
 size_t strlist_count(char *const *list)
@@ -52,6 +53,62 @@ bool manifest_is_index(const char *media_type)
 bool manifest_is_manifest(const char *media_type)
 {
 	return !strcmp(media_type, MEDIA_MANIFEST) || !strcmp(media_type, MEDIA_DOCKER_MANIFEST);
+}
+
+bool manifest_is_layer(const char *media_type)
+{
+	static const char *const bases[] = {
+		MEDIA_LAYER, MEDIA_DOCKER_LAYER,
+		"application/vnd.oci.image.layer.nondistributable.v1.tar", MEDIA_DOCKER_FOREIGN
+	};
+	static const char *const ends[] = { "", "+gzip", "+zstd", ".gzip", ".zstd" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bases); i++) {
+		size_t n = strlen(bases[i]);
+
+		if (strncmp(media_type, bases[i], n))
+			continue;
+		for (size_t k = 0; k < ARRAY_SIZE(ends); k++)
+			if (!strcmp(media_type + n, ends[k]))
+				return true;
+	}
+	return false;
+}
+
+const char *manifest_oci_type(const char *media_type)
+{
+	static const char *const pairs[][2] = {
+		{ MEDIA_DOCKER_LIST, MEDIA_INDEX },
+		{ MEDIA_DOCKER_MANIFEST, MEDIA_MANIFEST },
+		{ MEDIA_DOCKER_CONFIG, MEDIA_CONFIG },
+		{ MEDIA_DOCKER_LAYER, MEDIA_LAYER },
+		{ MEDIA_DOCKER_LAYER ".gzip", MEDIA_LAYER_GZIP },
+		{ MEDIA_DOCKER_LAYER ".zstd", MEDIA_LAYER_ZSTD },
+		{ MEDIA_DOCKER_FOREIGN, MEDIA_LAYER },
+		{ MEDIA_DOCKER_FOREIGN ".gzip", MEDIA_LAYER_GZIP },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++)
+		if (!strcmp(media_type, pairs[i][0]))
+			return pairs[i][1];
+	return media_type;
+}
+
+const struct index_entry *index_pick(const struct index *x, const char *os, const char *arch,
+				     const char *variant)
+{
+	const struct index_entry *best = NULL;
+
+	for (size_t i = 0; i < x->n; i++) {
+		const struct index_entry *en = &x->entries[i];
+
+		if (!manifest_is_manifest(en->target.media_type) || strcmp(en->os, os) ||
+		    strcmp(en->arch, arch) || (*variant && strcmp(en->variant, variant)))
+			continue;
+		if (!best || (best->variant[0] && !en->variant[0]))
+			best = en;
+	}
+	return best;
 }
 
 static int doc_load(const void *p, size_t len, const char *what, json_t **out, struct err *e)
@@ -139,7 +196,13 @@ static int index_entry_load(const json_t *o, struct index_entry *x, struct err *
 	if (!rc)
 		rc = doc_string(a, KEY_CREATED, x->created, sizeof(x->created), e);
 	if (!rc)
+		rc = doc_string(a, KEY_SOURCE, x->source, sizeof(x->source), e);
+	if (!rc && x->source[0] && !digest_valid(x->source, strlen(x->source)))
+		rc = err_set(e, EINVAL, "annotation " KEY_SOURCE " is no digest");
+	if (!rc)
 		rc = doc_string(p, "os", x->os, sizeof(x->os), e);
+	if (!rc)
+		rc = doc_string(p, "variant", x->variant, sizeof(x->variant), e);
 	return rc ? rc : doc_string(p, "architecture", x->arch, sizeof(x->arch), e);
 }
 
@@ -200,6 +263,8 @@ int manifest_parse(const void *p, size_t len, struct manifest *out, struct err *
 		rc = m.layers ? descriptor_load(json_object_get(doc, "config"), &m.config, e)
 			      : err_errno(e, ENOMEM, "read it");
 	}
+	if (!rc)
+		rc = doc_string(doc, "mediaType", m.media_type, sizeof(m.media_type), e);
 	while (!rc && m.n_layers < json_array_size(list)) {
 		rc = descriptor_load(json_array_get(list, m.n_layers), &m.layers[m.n_layers], e);
 		m.n_layers++;
@@ -212,6 +277,36 @@ int manifest_parse(const void *p, size_t len, struct manifest *out, struct err *
 		*out = m;
 	}
 	return rc;
+}
+
+const char *manifest_kind(const void *p, size_t len, const char *given, struct err *e)
+{
+	static const char *const known[] = { MEDIA_INDEX, MEDIA_MANIFEST, MEDIA_DOCKER_LIST,
+					     MEDIA_DOCKER_MANIFEST };
+	const char *type, *kind = NULL;
+	json_t *doc;
+
+	if (doc_load(p, len, "manifest", &doc, e))
+		return NULL;
+	type = json_string_value(json_object_get(doc, "mediaType"));
+	if (!type)
+		type = given;
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strcmp(type, known[i]))
+			kind = known[i];
+	/* OCI's member is optional, and not every server names the type. */
+	if (!kind && type == given && json_is_array(json_object_get(doc, "manifests")))
+		kind = MEDIA_INDEX;
+	else if (!kind && type == given && json_is_array(json_object_get(doc, "layers")))
+		kind = MEDIA_MANIFEST;
+	if (!kind && json_integer_value(json_object_get(doc, "schemaVersion")) == 1)
+		err_set(e, ENOTSUP,
+			"the image has a manifest of Docker's old schema 1: it has to be pushed "
+			"again by a newer tool");
+	else if (!kind)
+		err_set(e, ENOTSUP, "it is no image but '%.100s'", type);
+	json_decref(doc);
+	return kind;
 }
 
 void manifest_fini(struct manifest *m)
@@ -395,8 +490,10 @@ char *index_format(const struct index *x)
 
 			doc_set(a, KEY_REF_NAME, en->name);
 			doc_set(a, KEY_CREATED, en->created);
+			doc_set(a, KEY_SOURCE, en->source);
 			doc_set(p, "os", en->os);
 			doc_set(p, "architecture", en->arch);
+			doc_set(p, "variant", en->variant);
 			if (json_object_size(a))
 				json_object_set(o, "annotations", a);
 			if (json_object_size(p))

@@ -32,6 +32,9 @@
 #define MEDIA_LAYER_ZSTD MEDIA_LAYER "+zstd"
 #define MEDIA_DOCKER_LIST "application/vnd.docker.distribution.manifest.list.v2+json"
 #define MEDIA_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
+#define MEDIA_DOCKER_CONFIG "application/vnd.docker.container.image.v1+json"
+#define MEDIA_DOCKER_LAYER "application/vnd.docker.image.rootfs.diff.tar"
+#define MEDIA_DOCKER_FOREIGN "application/vnd.docker.image.rootfs.foreign.diff.tar"
 
 struct descriptor {
 	char media_type[128];
@@ -43,7 +46,8 @@ struct index_entry {
 	struct descriptor target;
 	char name[REFERENCE_MAX]; /* org.opencontainers.image.ref.name; "" = none */
 	char created[40]; /* org.opencontainers.image.created; "" = none */
-	char os[32], arch[32]; /* of the platform; "" = not given */
+	char os[32], arch[32], variant[32]; /* of the platform; "" = not given */
+	char source[DIGEST_SIZE]; /* of the index that a registry has for it; "" = none */
 	char *raw; /* the entry as it was read, with what is not known here; NULL = a new one */
 };
 
@@ -53,6 +57,7 @@ struct index {
 };
 
 struct manifest {
+	char media_type[128]; /* what it says that it is itself; "" = nothing */
 	struct descriptor config;
 	struct descriptor *layers; /* bottom first */
 	size_t n_layers;
@@ -80,6 +85,29 @@ void image_config_fini(struct image_config *c);
 char *index_format(const struct index *x);
 char *manifest_format(const struct manifest *m);
 char *image_config_format(const struct image_config *c);
+
+/*
+ * What a document from a registry is: MEDIA_INDEX or MEDIA_MANIFEST, or the Docker type of
+ * the same.  What it says itself counts; @given, the answer's head, where it says nothing.
+ * NULL = neither, with an error that says what else.
+ */
+const char *manifest_kind(const void *p, size_t len, const char *given, struct err *e);
+
+/* Is it a layer's type that we can unpack (the compression is told by the bytes)? */
+bool manifest_is_layer(const char *media_type);
+
+/*
+ * The entry of an index for a platform; @variant "" = any.  Of several that fit, one
+ * without a variant goes first.  NULL = none.
+ */
+const struct index_entry *index_pick(const struct index *x, const char *os, const char *arch,
+				     const char *variant);
+
+/*
+ * The media type that OCI has for a Docker document, configuration or layer; itself for
+ * any other.
+ */
+const char *manifest_oci_type(const char *media_type);
 
 bool manifest_is_index(const char *media_type);
 bool manifest_is_manifest(const char *media_type);

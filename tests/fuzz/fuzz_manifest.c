@@ -54,10 +54,26 @@ static void fuzz_config(const void *p, size_t n)
 	image_config_fini(&c);
 }
 
+/* A document's kind is one of four, and an index's entry is for the platform that was asked for. */
+static void fuzz_kind(const void *p, size_t n)
+{
+	const char *kind = manifest_kind(p, n, MEDIA_MANIFEST, NULL);
+	const struct index_entry *en;
+	struct index x;
+
+	assert(!kind || manifest_is_index(kind) != manifest_is_manifest(kind));
+	if (index_parse(p, n, &x, NULL))
+		return;
+	en = index_pick(&x, "linux", "amd64", "");
+	assert(!en || (!strcmp(en->os, "linux") && !strcmp(en->arch, "amd64")));
+	index_fini(&x);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	fuzz_kind(data, size);
 	fuzz_index(data, size);
 	fuzz_manifest(data, size);
 	fuzz_config(data, size);
