@@ -7,7 +7,8 @@ DEB_BUILD := gcc make pkg-config scdoc libc6-dev linux-libc-dev musl-tools cpio 
 DEB_RUN := qemu-system-x86 e2fsprogs ca-certificates
 DEB_KERNEL := linux-source-6.1 flex bison bc xz-utils patch
 DEB_TEST := libcmocka-dev nodejs clang-14 libclang-rt-14-dev clang-format-14 python3-pytest python3-venv \
-	tmux e2fsprogs attr mandoc iproute2 util-linux nginx-light dnsmasq-base iperf3 skopeo umoci podman crun
+	tmux e2fsprogs attr mandoc iproute2 util-linux nginx-light dnsmasq-base iperf3 skopeo umoci podman crun \
+	docker-registry openssl
 
 # $(call pkg,MODULE,DEBIAN-PACKAGE,--cflags|--libs), evaluated only where it is used.
 pkg = $(shell pkg-config $(3) $(1) 2>/dev/null || echo MISSING-PACKAGE:$(2))

@@ -1,7 +1,7 @@
 # The host programs.  Each floor is one archive: a program links the floors that
 # it may know and nothing else.
 
-FLOORS := base codec sys net volume image vmm engine sandbox lib project server cli capi
+FLOORS := base codec sys net volume image fetch vmm engine sandbox lib project server cli capi
 
 $(O)/src/%.o: CPPFLAGS_ALL += -DMSB_VERSION='"$(VERSION)"'
 
@@ -17,7 +17,7 @@ $(O)/lib/$(1).a: $$($(1)_OBJ)
 endef
 $(foreach f,$(FLOORS),$(eval $(call floor_rule,$(f))))
 
-$(O)/src/codec/%.o $(O)/src/net/%.o $(O)/src/volume/%.o $(O)/src/vmm/%.o $(O)/src/capi/%.o: WARN += $(WARN_STRICT)
+$(O)/src/codec/%.o $(O)/src/net/%.o $(O)/src/volume/%.o $(O)/src/fetch/%.o $(O)/src/vmm/%.o $(O)/src/capi/%.o: WARN += $(WARN_STRICT)
 $(O)/src/net/%.o: CPPFLAGS_ALL += $(SLIRP_CFLAGS)
 
 $(O)/src/%.o: src/%.c $(FLAGS_STAMP)
@@ -42,6 +42,7 @@ PARTS := $(O)/lib/microsandbox
 MSB_NET := $(PARTS)/msb-net
 MSB_VOLUME := $(PARTS)/msb-volume
 MSB_IMAGE := $(PARTS)/msb-image
+MSB_FETCH := $(PARTS)/msb-fetch
 include mk/vmm.mk
 
 $(MSB): $(O)/src/cli/main.o $(call floors,cli server project lib sandbox engine image sys codec base) $(LLHTTP_A)
@@ -56,11 +57,14 @@ $(MSB_VOLUME): $(O)/src/volume/main.o $(call floors,volume sys codec base)
 $(MSB_IMAGE): $(O)/src/image/main.o $(call floors,image sys codec base)
 	$(call link,$(JANSSON_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS))
 
+$(MSB_FETCH): $(O)/src/fetch/main.o $(call floors,fetch sys codec base)
+	$(call link,$(JANSSON_LIBS) $(CURL_LIBS))
+
 MSB_LINKS := $(addprefix $(O)/bin/,msx msr msi)
 $(MSB_LINKS): $(MSB)
 	$(Q)ln -sf msb $@
 
-PROGRAMS := $(MSB) $(MSB_NET) $(MSB_VOLUME) $(MSB_IMAGE) $(MSB_VMM)
+PROGRAMS := $(MSB) $(MSB_NET) $(MSB_VOLUME) $(MSB_IMAGE) $(MSB_FETCH) $(MSB_VMM)
 .PHONY: programs
 programs: $(PROGRAMS) $(MSB_LINKS) $(PARTS)/recipes $(PARTS)/initramfs.cpio.gz $(PARTS)/vmlinux
 

@@ -7,7 +7,7 @@ PARTSDIR := $(DESTDIR)$(PREFIX)/lib/microsandbox
 MANDIR := $(DESTDIR)$(PREFIX)/share/man
 LIBDIR := $(DESTDIR)$(PREFIX)/lib
 INCLUDEDIR := $(DESTDIR)$(PREFIX)/include
-INSTALL_PARTS := msb-net msb-volume msb-image msb-vmm
+INSTALL_PARTS := msb-net msb-volume msb-image msb-fetch msb-vmm
 
 .PHONY: install uninstall
 install: all kernel ## install to PREFIX (DESTDIR is put before it)

@@ -9,7 +9,7 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/tests/fuzz/%)
 T ?= 60
 
 # A test links every floor; the archives bring in only what it calls.
-TEST_FLOORS = $(call floors,agent capi cli server project lib sandbox engine vmm net volume image sys codec base) $(LLHTTP_A)
+TEST_FLOORS = $(call floors,agent capi cli server project lib sandbox engine vmm net volume image fetch sys codec base) $(LLHTTP_A)
 TEST_LIBS = $(CMOCKA_LIBS) $(LLHTTP_LIBS) -lm $(JANSSON_LIBS) $(YAML_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(CURL_LIBS)
 
 $(O)/tests/%.o: tests/%.c $(FLAGS_STAMP)
@@ -28,14 +28,14 @@ $(O)/tests/replay/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay_main.o $(TEST_FL
 	$(call link,$(TEST_LIBS))
 
 # The fuzzers themselves: clang, ASan + UBSan, all of our sources instrumented.
-FUZZ_LIB_SRC = $(foreach f,base codec sys net volume image vmm engine sandbox lib project,$($(f)_SRC))
+FUZZ_LIB_SRC = $(foreach f,base codec sys net volume image fetch vmm engine sandbox lib project,$($(f)_SRC))
 $(O)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB_SRC)
 	$(call say,FUZZCC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(CPPFLAGS_ALL) -iquote tests -iquote guest $(SLIRP_CFLAGS) -DMSB_VERSION='"fuzz"' -DMSB_LIBDIR='""' \
 		-std=gnu17 -O1 -g -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -ffunction-sections -Wl,--gc-sections -o $@ $< $(FUZZ_LIB_SRC) \
-		-Wl,--as-needed $(JANSSON_LIBS) $(YAML_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS)
+		-Wl,--as-needed $(JANSSON_LIBS) $(YAML_LIBS) $(EXT2FS_LIBS) $(ARCHIVE_LIBS) $(SLIRP_LIBS) $(CURL_LIBS)
 
 # What the end-to-end tests boot in place of our kernel and our agent.
 E2E_GUESTS := $(addprefix $(O)/tests/e2e/,silent-kernel flood-init garbage-init)
