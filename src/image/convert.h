@@ -47,7 +47,9 @@ struct convert_report {
 };
 
 struct convert_job {
-	const int *layers; /* bottom first */
+	const int *layers; /* bottom first; files or pipes */
+	/* Instead of them: opens layer @i when it is wanted; -1 = it cannot. Closed by us. */
+	int (*open_layer)(void *ctx, size_t i);
 	size_t n_layers;
 	int out; /* empty file, readable and writable */
 	struct rootimage_limits limits;
@@ -64,6 +66,19 @@ struct convert_result {
 
 /* Runs the converter and waits for it. The caller frees result->diff_ids. */
 int convert_run(const struct convert_job *job, struct convert_result *out, struct err *e);
+
+/*
+ * The same in steps, for a caller who does something else meanwhile, such as fetching the
+ * layers.  @job stays until the end.
+ */
+struct converter;
+int convert_start(const struct convert_job *job, struct converter **out, struct err *e);
+int convert_fd(const struct converter *c); /* readable: convert_step() */
+/* Takes one report. Return: 0 (there will be more), 1 (that was the last), or what went wrong. */
+int convert_step(struct converter *c, struct err *e);
+/* After a 1: the result, once the converter has ended well. Frees @c. */
+int convert_finish(struct converter *c, struct convert_result *out, struct err *e);
+void convert_abort(struct converter *c); /* NULL is nothing */
 
 /* What the child does; called by main() for `msb-image convert`. Return: exit status. */
 int convert_main(int argc, char **argv);

@@ -135,7 +135,7 @@ static int import_publish(struct store_writer *w, struct descriptor *layers, siz
 		return rc;
 	memcpy(out->digest, d.digest, sizeof(out->digest));
 	import_now(created);
-	return store_set_name(w, &d, name, created, e);
+	return store_set_name(w, &d, name, created, "", e);
 }
 
 static int import_blob(struct store_writer *w, struct store_temp *blob, struct descriptor *layer,

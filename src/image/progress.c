@@ -22,6 +22,13 @@ void progress_init(bool quiet)
 	progress.tty = tty;
 }
 
+enum progress_mode progress_mode(void)
+{
+	if (progress.quiet)
+		return PROGRESS_QUIET;
+	return progress.tty ? PROGRESS_TTY : PROGRESS_LINES;
+}
+
 void progress_end(void)
 {
 	if (progress.open && progress.tty)

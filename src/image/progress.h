@@ -12,6 +12,9 @@
 
 void progress_init(bool quiet);
 
+enum progress_mode { PROGRESS_QUIET, PROGRESS_LINES, PROGRESS_TTY };
+enum progress_mode progress_mode(void);
+
 /* Starts a step: "python: fetching packages". */
 void progress_step(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -127,6 +128,13 @@ int store_read_blob(const struct store *s, const struct descriptor *d, char **ou
 	return 0;
 }
 
+bool store_has_blob(const struct store *s, const struct descriptor *d)
+{
+	struct descriptor have = *d;
+
+	return store_describe(s, &have, NULL) == 0 && have.size == d->size;
+}
+
 int store_describe(const struct store *s, struct descriptor *d, struct err *e)
 {
 	char path[STORE_BLOB_PATH_MAX];
@@ -140,8 +148,7 @@ int store_describe(const struct store *s, struct descriptor *d, struct err *e)
 	return 0;
 }
 
-/* The name that OCI has for this machine's architecture. */
-static const char *store_arch(void)
+const char *store_arch(void)
 {
 	struct utsname u;
 
@@ -156,6 +163,7 @@ static int store_pick(const struct store *s, const struct descriptor *d, struct 
 {
 	auto_free char *doc = NULL;
 	const char *arch = store_arch();
+	const struct index_entry *en;
 	struct index x;
 	size_t len;
 	int rc = store_read_blob(s, d, &doc, &len, e);
@@ -164,14 +172,11 @@ static int store_pick(const struct store *s, const struct descriptor *d, struct 
 		rc = index_parse(doc, len, &x, e);
 	if (rc)
 		return rc;
-	rc = -ENOENT;
-	for (size_t i = 0; rc && i < x.n; i++) {
-		if (!manifest_is_manifest(x.entries[i].target.media_type) ||
-		    strcmp(x.entries[i].os, "linux") || strcmp(x.entries[i].arch, arch))
-			continue;
-		*found = x.entries[i].target;
-		rc = 0;
-	}
+	en = index_pick(&x, "linux", arch, "");
+	if (en)
+		*found = en->target;
+	else
+		rc = -ENOENT;
 	index_fini(&x);
 	return rc ? err_set(e, EINVAL, "the image has no variant for linux/%s", arch) : 0;
 }
@@ -217,7 +222,7 @@ static uint64_t store_blob_bytes(const struct descriptor *d, const struct manife
 	return n;
 }
 
-static char *store_rootfs_path(const struct store *s, const struct image_config *c)
+char *store_rootfs_path(const struct store *s, const struct image_config *c)
 {
 	char chain[DIGEST_SIZE];
 	char *path;
@@ -272,7 +277,8 @@ static const struct index_entry *store_match(const struct index *x, const char *
 	for (size_t i = 0; i < x->n; i++) {
 		const struct index_entry *en = &x->entries[i];
 
-		if (digest[0] && strcmp(en->target.digest, digest))
+		/* A registry's digest may be that of the index which lists the image. */
+		if (digest[0] && strcmp(en->target.digest, digest) && strcmp(en->source, digest))
 			continue;
 		if (!name || !strcmp(en->name, name))
 			return en;
@@ -353,6 +359,7 @@ int rootimage_open(const char *path, int *out, struct err *e)
 	const char *name = strrchr(path, '/'), *again = "msb image prepare IMAGE";
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct err why = ERR_INIT;
+	struct stat st;
 	uint8_t id[16];
 	int rc;
 
@@ -366,6 +373,10 @@ int rootimage_open(const char *path, int *out, struct err *e)
 	if (rc)
 		return err_set(e, -rc, "the root image %s %s (`%s` writes it again)", path,
 			       err_text(&why), again);
+	/* Who removes it holds it exclusively; who has it cannot lose it. */
+	if ((flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK) ||
+	    (fstat(fd, &st) == 0 && !st.st_nlink))
+		return err_set(e, ENOENT, "the root image %s is being removed", path);
 	*out = take_fd(&fd);
 	return 0;
 }

@@ -75,6 +75,8 @@ void image_free(struct image *img);
  * rootimage_open() - open a root image for reading, if it is whole
  * @path: image->rootfs
  *
+ * While the descriptor or a copy of it is open, the file is not removed from the store.
+ *
  * Return: 0; -ENOENT if it is not there, -EUCLEAN if it is truncated or corrupt, both
  * with an error that says how to write it again.
  */

@@ -23,6 +23,15 @@ void store_blob_path(const char *digest, char to[STORE_BLOB_PATH_MAX]);
 int store_read_blob(const struct store *s, const struct descriptor *d, char **out, size_t *len,
 		    struct err *e);
 
+/* The name that OCI has for this machine's architecture. */
+const char *store_arch(void);
+
+/* Where the root image of these layers is. Malloc'ed; NULL = no memory. */
+char *store_rootfs_path(const struct store *s, const struct image_config *c);
+
+/* Is the blob there, with its size? */
+bool store_has_blob(const struct store *s, const struct descriptor *d);
+
 /* Fills in the size of a blob of which only the digest is known. */
 int store_describe(const struct store *s, struct descriptor *d, struct err *e);
 

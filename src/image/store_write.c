@@ -13,24 +13,17 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "image/chain.h"
-#include "image/store_internal.h"
+#include "codec/sha256.h"
+#include "image/store_write_internal.h"
 
 #define LAYOUT_DOC "{\"imageLayoutVersion\":\"1.0.0\"}"
-
-struct store_writer {
-	struct store *store;
-	int lock; /* shared */
-	unsigned temps;
-	bool replaced; /* an image lost its name to another: its files may be garbage */
-};
 
 struct store *store_writer_store(struct store_writer *w)
 {
 	return w->store;
 }
 
-static int store_fail(const struct store_writer *w, struct err *e, const char *what)
+int store_fail(const struct store_writer *w, struct err *e, const char *what)
 {
 	int code = errno;
 
@@ -40,8 +33,7 @@ static int store_fail(const struct store_writer *w, struct err *e, const char *w
 	return err_errno(e, code, "%s in the image store %s", what, w->store->path);
 }
 
-/* flock() that a signal does not end. */
-static int store_flock(int fd, int op)
+int store_flock(int fd, int op)
 {
 	int rc;
 
@@ -190,7 +182,8 @@ static int store_sync_dir(struct store_writer *w, const char *name)
 	return fd < 0 ? -1 : fsync(fd);
 }
 
-static int store_commit(struct store_temp *t, const char *to, const char *folder, struct err *e)
+/* Syncs and renames; the folder is synced by the caller. */
+static int store_rename(struct store_temp *t, const char *to, struct err *e)
 {
 	struct store_writer *w = t->w;
 
@@ -199,10 +192,20 @@ static int store_commit(struct store_temp *t, const char *to, const char *folder
 	if (renameat(w->store->dir, t->name, w->store->dir, to) < 0)
 		return store_fail(w, e, "name a file");
 	t->w = NULL;
+	return 0;
+}
+
+static int store_commit(struct store_temp *t, const char *to, const char *folder, struct err *e)
+{
+	struct store_writer *w = t->w;
+	int rc = store_rename(t, to, e);
+
+	if (rc)
+		return rc;
 	return store_sync_dir(w, folder) < 0 ? store_fail(w, e, "write a folder") : 0;
 }
 
-int store_commit_blob(struct store_temp *t, const char digest[DIGEST_SIZE], struct err *e)
+int store_name_blob(struct store_temp *t, const char digest[DIGEST_SIZE], struct err *e)
 {
 	char path[STORE_BLOB_PATH_MAX];
 	struct stat have, want;
@@ -214,7 +217,20 @@ int store_commit_blob(struct store_temp *t, const char digest[DIGEST_SIZE], stru
 		store_temp_fini(t);
 		return 0;
 	}
-	return store_commit(t, path, "blobs/sha256", e);
+	return store_rename(t, path, e);
+}
+
+int store_sync_blobs(struct store_writer *w, struct err *e)
+{
+	return store_sync_dir(w, "blobs/sha256") < 0 ? store_fail(w, e, "write a folder") : 0;
+}
+
+int store_commit_blob(struct store_temp *t, const char digest[DIGEST_SIZE], struct err *e)
+{
+	struct store_writer *w = t->w;
+	int rc = store_name_blob(t, digest, e);
+
+	return rc ? rc : store_sync_blobs(w, e);
 }
 
 int store_commit_rootfs(struct store_temp *t, const char chain[DIGEST_SIZE], struct err *e)
@@ -265,7 +281,7 @@ static int store_replace_doc(struct store_writer *w, const char *name, const cha
 
 /* ---- the index ---- */
 
-static int store_lock_index(struct store_writer *w, int *out, struct err *e)
+int store_lock_index(struct store_writer *w, int *out, struct err *e)
 {
 	auto_close int fd = openat(w->store->dir, "index.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 
@@ -275,7 +291,7 @@ static int store_lock_index(struct store_writer *w, int *out, struct err *e)
 	return 0;
 }
 
-static int store_write_index(struct store_writer *w, const struct index *x, struct err *e)
+int store_write_index(struct store_writer *w, const struct index *x, struct err *e)
 {
 	auto_free char *doc = index_format(x);
 
@@ -284,7 +300,7 @@ static int store_write_index(struct store_writer *w, const struct index *x, stru
 	return store_replace_doc(w, "index.json", doc, e);
 }
 
-static void store_drop_entry(struct index *x, size_t i)
+void store_drop_entry(struct index *x, size_t i)
 {
 	free(x->entries[i].raw);
 	memmove(&x->entries[i], &x->entries[i + 1], (x->n - i - 1) * sizeof(*x->entries));
@@ -292,7 +308,7 @@ static void store_drop_entry(struct index *x, size_t i)
 }
 
 int store_set_name(struct store_writer *w, const struct descriptor *manifest, const char *name,
-		   const char *created, struct err *e)
+		   const char *created, const char *source, struct err *e)
 {
 	struct index_entry new = { .target = *manifest };
 	auto_close int lock = -1;
@@ -306,6 +322,7 @@ int store_set_name(struct store_writer *w, const struct descriptor *manifest, co
 		return rc;
 	snprintf(new.name, sizeof(new.name), "%s", name);
 	snprintf(new.created, sizeof(new.created), "%s", created);
+	snprintf(new.source, sizeof(new.source), "%s", source);
 	for (size_t i = x.n; i-- > 0;)
 		if (!strcmp(x.entries[i].name, name)) {
 			w->replaced |= strcmp(x.entries[i].target.digest, manifest->digest) != 0;
@@ -320,139 +337,6 @@ int store_set_name(struct store_writer *w, const struct descriptor *manifest, co
 		rc = store_write_index(w, &x, e);
 	}
 	index_fini(&x);
-	return rc;
-}
-
-/* ---- removal ---- */
-
-/* Names of files that some image needs, sorted; both blobs' and root images' hex digits. */
-struct store_marks {
-	char **names;
-	size_t n, cap;
-	bool failed;
-};
-
-static void store_mark(struct store_marks *m, const char *digest)
-{
-	if (m->n == m->cap) {
-		size_t want = m->cap ? 2 * m->cap : 256;
-		char **p = reallocarray(m->names, want, sizeof(*p));
-
-		if (!p) {
-			m->failed = true;
-			return;
-		}
-		m->names = p;
-		m->cap = want;
-	}
-	m->names[m->n] = strdup(digest + strlen("sha256:"));
-	m->failed |= !m->names[m->n];
-	m->n += m->names[m->n] != NULL;
-}
-
-static void store_mark_image(struct store_writer *w, const struct descriptor *d,
-			     struct store_marks *marks)
-{
-	struct descriptor found;
-	struct image_config c;
-	char chain[DIGEST_SIZE];
-	struct manifest m;
-
-	store_mark(marks, d->digest);
-	if (store_load(w->store, d, &found, &m, &c, NULL))
-		return;
-	store_mark(marks, found.digest);
-	store_mark(marks, m.config.digest);
-	for (size_t i = 0; i < m.n_layers; i++)
-		store_mark(marks, m.layers[i].digest);
-	chain_of(c.diff_ids, c.n_diff_ids, chain);
-	store_mark(marks, chain);
-	manifest_fini(&m);
-	image_config_fini(&c);
-}
-
-static int store_mark_order(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Removes files of @folder whose first 64 characters are not marked. */
-static void store_sweep(struct store_writer *w, const char *folder, const struct store_marks *m)
-{
-	int fd = openat(w->store->dir, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *list = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *d;
-
-	if (!list) {
-		close_fd(&fd);
-		return;
-	}
-	while ((d = readdir(list))) {
-		char hex[65] = "", *key = hex;
-
-		if (d->d_name[0] == '.')
-			continue;
-		snprintf(hex, sizeof(hex), "%.64s", d->d_name);
-		if (!bsearch(&key, m->names, m->n, sizeof(*m->names), store_mark_order))
-			unlinkat(dirfd(list), d->d_name, 0);
-	}
-	closedir(list);
-}
-
-/*
- * Collects what no image needs.  Only with the lock to itself: a writer's blobs are
- * there before its image is in the index.
- */
-static void store_collect(struct store_writer *w)
-{
-	struct store_marks m = { .n = 0 };
-	struct index x;
-
-	if (flock(w->lock, LOCK_EX | LOCK_NB) < 0) {
-		/* A change of lock that fails has given the old one up. */
-		store_flock(w->lock, LOCK_SH);
-		return;
-	}
-	if (store_read_index(w->store, &x, NULL) == 0) {
-		for (size_t i = 0; i < x.n; i++)
-			store_mark_image(w, &x.entries[i].target, &m);
-		index_fini(&x);
-		if (!m.failed) {
-			if (m.n)
-				qsort(m.names, m.n, sizeof(*m.names), store_mark_order);
-			store_sweep(w, "blobs/sha256", &m);
-			store_sweep(w, "rootfs", &m);
-		}
-	}
-	while (m.n)
-		free(m.names[--m.n]);
-	free(m.names);
-	store_flock(w->lock, LOCK_SH);
-}
-
-int store_remove(struct store_writer *w, const char *name, struct err *e)
-{
-	auto_close int lock = -1;
-	bool found = false;
-	struct index x;
-	int rc = store_lock_index(w, &lock, e);
-
-	if (!rc)
-		rc = store_read_index(w->store, &x, e);
-	if (rc)
-		return rc;
-	for (size_t i = x.n; i-- > 0;) {
-		if (strcmp(x.entries[i].name, name) && strcmp(x.entries[i].target.digest, name))
-			continue;
-		store_drop_entry(&x, i);
-		found = true;
-	}
-	rc = found ? store_write_index(w, &x, e)
-		   : err_set(e, ENOENT, "there is no image '%s'", name);
-	index_fini(&x);
-	close_fd(&lock);
-	if (!rc)
-		store_collect(w);
 	return rc;
 }
 
@@ -480,7 +364,7 @@ int store_lock_recipe(struct store_writer *w, const char *recipe, void (*waiting
 
 static int store_make_folders(struct store_writer *w, struct err *e)
 {
-	static const char *const folders[] = { "blobs", "blobs/sha256", "rootfs", "tmp" };
+	static const char *const folders[] = { "blobs", "blobs/sha256", "rootfs", "tmp", "partial" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(folders); i++)
 		if (mkdirat(w->store->dir, folders[i], 0755) < 0 && errno != EEXIST)
@@ -526,6 +410,7 @@ static int store_writer_setup(struct store_writer *w, const char *home, struct e
 	if (w->lock < 0 || store_flock(w->lock, LOCK_SH) < 0)
 		return store_fail(w, e, "lock it");
 	store_clean_temps(w);
+	store_clean_partials(w, STORE_PARTIAL_DAYS * 24 * 3600);
 	return store_make_docs(w, e);
 }
 
@@ -548,10 +433,12 @@ int store_writer_open(const char *home, struct store_writer **out, struct err *e
 
 void store_writer_close(struct store_writer *w)
 {
+	uint64_t bytes = 0;
+
 	if (!w)
 		return;
 	if (w->replaced)
-		store_collect(w);
+		store_collect(w, &bytes);
 	close_fd(&w->lock);
 	store_close(w->store);
 	free(w);

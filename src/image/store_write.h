@@ -25,7 +25,7 @@ struct store_temp {
 	struct store_writer *w; /* NULL = nothing to clean up */
 	int fd; /* read-write; of a folder: the folder */
 	bool dir;
-	char name[64]; /* below the store: "tmp/…" */
+	char name[80]; /* below the store: "tmp/…" */
 };
 
 #define STORE_TEMP_INIT \
@@ -39,24 +39,49 @@ int store_temp_dir(struct store_writer *w, struct store_temp *out, struct err *e
 char *store_temp_path(const struct store_temp *t);
 void store_temp_fini(struct store_temp *t); /* removes it (with all that is in it) unless committed */
 
+/*
+ * A blob that is being fetched: a temporary under partial/, named by its digest, that
+ * survives its writer unless it is removed, so that the next one goes on where that
+ * stopped.  If another process has it now, an ordinary temporary.
+ */
+int store_partial_open(struct store_writer *w, const char digest[DIGEST_SIZE],
+		       struct store_temp *out, struct err *e);
+/* Leaves it there, unfinished. */
+void store_partial_keep(struct store_temp *t);
+
 /* Syncs and renames; a blob or root image that is there already is left as it is. */
 int store_commit_blob(struct store_temp *t, const char digest[DIGEST_SIZE], struct err *e);
 int store_commit_rootfs(struct store_temp *t, const char chain[DIGEST_SIZE], struct err *e);
+
+/* store_commit_blob() in two steps, for many: the names of them all are synced at once. */
+int store_name_blob(struct store_temp *t, const char digest[DIGEST_SIZE], struct err *e);
+int store_sync_blobs(struct store_writer *w, struct err *e);
 
 /* Writes a small blob and describes it. */
 int store_put_doc(struct store_writer *w, const char *doc, const char *media_type,
 		  struct descriptor *out, struct err *e);
 
-/* Gives an image its name, which an older image loses. @created: RFC 3339 or "". */
+/*
+ * Gives an image its name, which an older image loses. @created: RFC 3339 or "".  @source:
+ * digest of the index by which a registry knows it, or "".
+ */
 int store_set_name(struct store_writer *w, const struct descriptor *manifest, const char *name,
-		   const char *created, struct err *e);
+		   const char *created, const char *source, struct err *e);
 
 /*
  * Takes the image's name away; then, unless somebody is writing to the store, removes
- * what no image needs.  @name: full name as in index.json, or a digest.
- * Return: 0 or -ENOENT.
+ * what no image needs.  @name: full name as in index.json, or a digest.  @force: also if a
+ * sandbox runs it, which then keeps its root image until it ends.
+ * Return: 0, -ENOENT or -EBUSY.
  */
-int store_remove(struct store_writer *w, const char *name, struct err *e);
+int store_remove(struct store_writer *w, const char *name, bool force, struct err *e);
+
+/* Removes what no image needs and what was fetched of images that never became whole. */
+int store_prune(struct store_writer *w, uint64_t *bytes, struct err *e);
+
+/* Serialises pulls of one image in the same way; @name: its full name. */
+int store_lock_pull(struct store_writer *w, const char *name, void (*waiting)(const char *),
+		    int *fd, struct err *e);
 
 /*
  * Serialises builds of one recipe: the second waits for the first.  *@fd: to be

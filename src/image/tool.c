@@ -19,6 +19,11 @@ void tool_set_jail(enum jail_mode mode)
 	tool_jail = mode;
 }
 
+enum jail_mode tool_jail_mode(void)
+{
+	return tool_jail;
+}
+
 int tool_spawn_self(char *const *argv, const struct child_fd *fds, size_t n_fds,
 		    uint64_t max_file_bytes, unsigned max_fds, struct child *out, struct err *e)
 {

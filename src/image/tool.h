@@ -11,8 +11,9 @@
 #include "base/err.h"
 #include "sys/child.h"
 
-/* Which jail tool_spawn_self() uses; JAIL_FULL unless changed. */
+/* Which jail tool_spawn_self() and msb-fetch use; JAIL_FULL unless changed. */
 void tool_set_jail(enum jail_mode mode);
+enum jail_mode tool_jail_mode(void);
 
 /* Starts this program again, jailed, with nothing but @fds. */
 int tool_spawn_self(char *const *argv, const struct child_fd *fds, size_t n_fds,

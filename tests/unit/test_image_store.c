@@ -130,7 +130,7 @@ static void add_image(struct store_writer *w, const char *name, char *word)
 	doc = manifest_format(&m);
 	assert_int_equal(store_put_doc(w, doc, MEDIA_MANIFEST, &d, NULL), 0);
 	free(doc);
-	assert_int_equal(store_set_name(w, &d, name, "2026-01-01T00:00:00Z", NULL), 0);
+	assert_int_equal(store_set_name(w, &d, name, "2026-01-01T00:00:00Z", "", NULL), 0);
 }
 
 static void expect_cmd(struct store *s, const char *name, const char *word)
@@ -185,8 +185,8 @@ static void test_resolve(void **state)
 	/* A name moves to its newest image; a removed one is gone with its blobs. */
 	add_image(w, "mine:1", (char *)"newer");
 	expect_cmd(s, "mine:1", "newer");
-	assert_int_equal(store_remove(w, "mine:1", NULL), 0);
-	assert_int_equal(store_remove(w, "mine:1", NULL), -ENOENT);
+	assert_int_equal(store_remove(w, "mine:1", false, NULL), 0);
+	assert_int_equal(store_remove(w, "mine:1", false, NULL), -ENOENT);
 	assert_int_equal(store_list(s, &list, &n, NULL), 0);
 	assert_int_equal(n, 3);
 	assert_string_equal(list[0].name, "docker.io/library/python:latest");
