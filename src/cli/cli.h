@@ -120,6 +120,8 @@ int cmd_check(const struct cli_command *cmd, int argc, char **argv);
 int cmd_init(const struct cli_command *cmd, int argc, char **argv);
 int cmd_remove(const struct cli_command *cmd, int argc, char **argv);
 int cmd_image(const struct cli_command *cmd, int argc, char **argv);
+/* A command of msb-image that msb has under the same name (images: ls, rmi: rm). */
+int cmd_image_part(const struct cli_command *cmd, int argc, char **argv);
 int cmd_doctor(const struct cli_command *cmd, int argc, char **argv);
 int cmd_install(const struct cli_command *cmd, int argc, char **argv);
 int cmd_list(const struct cli_command *cmd, int argc, char **argv);
@@ -144,5 +146,6 @@ extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], net_opts[], s
 extern const struct cli_opt add_opts[], build_opts[], check_opts[], init_opts[], remove_opts[];
 extern const struct cli_opt clean_opts[], down_opts[], install_opts[], list_opts[], log_opts[],
 	run_opts[], status_opts[], up_opts[];
+extern const struct cli_opt pull_opts[], login_opts[], logout_opts[], images_opts[], rmi_opts[];
 
 #endif

@@ -328,12 +328,13 @@ static int build_commit(const struct build *b, const struct sandboxfile_sandbox 
 
 static int build_one(const struct build *b, const struct sandboxfile_sandbox *s)
 {
+	const struct image_find find = { .home = b->home, .jail = b->jail, .quiet = b->quiet };
 	auto_close int layer = -1;
 	struct image *base = NULL;
 	struct err e = ERR_INIT;
 	int status = 0;
 
-	if (image_find(b->home, s->image, b->quiet, b->jail, &base, &e)) {
+	if (image_find(&find, s->image, &base, &e)) {
 		err_wrap(&e, "build '%s'", s->name);
 		return cli_fail(&e);
 	}

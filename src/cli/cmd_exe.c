@@ -56,6 +56,7 @@ enum exe_opt {
 	EXE_TTY,
 	EXE_NO_TTY,
 	EXE_IMAGE,
+	EXE_PULL,
 	EXE_QUIET,
 };
 
@@ -113,6 +114,8 @@ const struct cli_opt exe_opts[] = {
 	[EXE_NO_TTY] = { "no-tty", NULL, "T", NULL, "plain streams although we have a terminal" },
 	[EXE_IMAGE] = { "image", NULL, "i", NULL,
 			"the argument is an image (it always is; accepted for compatibility)" },
+	[EXE_PULL] = { "pull", NULL, "", "WHEN",
+		       "ask a registry for the image: missing (default), always, never" },
 	[EXE_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
 	{ NULL },
 };
@@ -125,6 +128,7 @@ struct exe {
 	uint64_t cpus, memory, disk, timeout_ms, boot_timeout_ms, volume_timeout_ms;
 	struct volume_list volumes;
 	bool quiet, tty, no_tty;
+	enum image_pull pull;
 	struct buf env_bytes, argv_bytes, rlimit_bytes;
 	struct frame_list env, argv, rlimits;
 	struct netpolicy network;
@@ -290,6 +294,10 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 		return 0;
 	case EXE_NO_TTY:
 		x->no_tty = true;
+		return 0;
+	case EXE_PULL:
+		if (image_pull_parse(v, &x->pull))
+			return cli_usage(x->cmd, "--pull is '%s': use missing, always or never", v);
 		return 0;
 	case EXE_QUIET:
 		x->quiet = true;
@@ -559,6 +567,15 @@ static int exe_run(struct exe *x, const struct image *image, const char *home)
 	return status;
 }
 
+static int exe_find_image(const struct exe *x, const char *home, struct image **out, struct err *e)
+{
+	const struct image_find f = {
+		.home = home, .jail = x->jail, .pull = x->pull, .quiet = x->quiet
+	};
+
+	return image_find(&f, x->image, out, e);
+}
+
 int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 {
 	struct exe x = {
@@ -581,7 +598,7 @@ int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 	status = exe_parse(&x, &args);
 	if (status || args.n_words == 0) /* an error, or --help was served */
 		goto out;
-	if (parts_home(&home, &e) || image_find(home, x.image, x.quiet, x.jail, &image, &e))
+	if (parts_home(&home, &e) || exe_find_image(&x, home, &image, &e))
 		status = cli_fail(&e);
 	else
 		status = exe_run(&x, image, home);

@@ -269,6 +269,14 @@ static int install_text(const struct install *x, char **out, struct err *e)
 	return rc;
 }
 
+static int install_find_image(const struct install *x, const char *home, struct image **out,
+			      struct err *e)
+{
+	const struct image_find find = { .home = home, .jail = "full", .quiet = x->quiet };
+
+	return image_find(&find, x->image, out, e);
+}
+
 static int install_run(struct install *x)
 {
 	const struct engine_ops *engine;
@@ -284,7 +292,7 @@ static int install_run(struct install *x)
 	if (install_text(x, &text, &e) || parts_home(&home, &e) ||
 	    (!bin_dir && install_bin_dir(&bin_dir, &e)) || install_check_path(x, bin_dir, &e) ||
 	    engine_choose("auto", &engine, notice, sizeof(notice), &e) ||
-	    image_find(home, x->image, x->quiet, "full", &image, &e) ||
+	    install_find_image(x, home, &image, &e) ||
 	    install_add(home, x->name, text, x->script, bin_dir, &e)) {
 		image_free(image);
 		return cli_fail(&e);

@@ -15,7 +15,21 @@
 #include "sys/child.h"
 #include "sys/parts.h"
 
-/* An image without its root image (cleaned up, damaged) counts as absent. */
+int image_pull_parse(const char *s, enum image_pull *out)
+{
+	static const char *const names[] = {
+		[IMAGE_PULL_MISSING] = "missing", [IMAGE_PULL_ALWAYS] = "always", [IMAGE_PULL_NEVER] = "never"
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(s, names[i])) {
+			*out = (enum image_pull)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+/* -ENOENT: there is none. -ENODATA: it is there without its root image (cleaned up). */
 static int image_lookup(struct store *s, const char *name, struct image **out, struct err *e)
 {
 	struct image *img = NULL;
@@ -26,24 +40,24 @@ static int image_lookup(struct store *s, const char *name, struct image **out, s
 		return rc;
 	if (stat(img->rootfs, &st) < 0) {
 		image_free(img);
-		return err_set(e, ENOENT, "image %s has no root image", name);
+		return err_set(e, ENODATA, "image %s has no root image", name);
 	}
 	*out = img;
 	return 0;
 }
 
-/* msb-image needs the user's environment: proxies, TMPDIR, HOME. */
-static int image_build(const char *recipe, bool quiet, const char *jail, struct err *e)
+/* msb-image needs the user's environment: proxies, TMPDIR, HOME, where passwords are. */
+static int image_make(const struct image_find *f, const char *verb, const char *what, struct err *e)
 {
 	auto_free char *program = NULL;
 	struct child child = CHILD_INIT;
 	int status, rc = parts_path("msb-image", &program, e);
-	char *argv[] = { (char *)"msb-image",
-			 (char *)"build",
+	char *argv[] = { (char *)"msb image",
+			 (char *)verb,
 			 (char *)"--jail",
-			 (char *)jail,
-			 (char *)recipe,
-			 quiet ? (char *)"--quiet" : NULL,
+			 (char *)f->jail,
+			 (char *)what,
+			 f->quiet ? (char *)"--quiet" : NULL,
 			 NULL };
 	const struct child_fd fds[] = { { STDERR_FILENO, STDOUT_FILENO },
 					{ STDERR_FILENO, STDERR_FILENO } };
@@ -62,49 +76,73 @@ static int image_build(const char *recipe, bool quiet, const char *jail, struct 
 		rc = child_reap(&child, &status);
 	if (rc)
 		return rc;
-	if (status)
-		return err_set(e, EIO,
-			       "the image could not be put together from the recipe %s (see above)",
-			       recipe);
-	return 0;
+	return status ? err_set(e, EIO, "there is no image '%s' (see above)", what) : 0;
 }
 
-int image_find(const char *home, const char *name, bool quiet, const char *jail, struct image **out,
-	       struct err *e)
+/* Is it the result of a Sandboxfile's build?  No registry has it. */
+static bool image_is_built(const char *name)
+{
+	return !strncmp(name, SANDBOXFILE_RESULT, strlen(SANDBOXFILE_RESULT));
+}
+
+/* Makes an image that is not there, or (@why -ENODATA) the root image of one that is. */
+static int image_make_missing(const struct image_find *f, const char *name, int why, struct err *e)
 {
 	auto_free char *recipes = NULL;
 	auto_free char *recipe = NULL;
-	struct err missing = ERR_INIT;
-	struct store *s;
-	int rc = store_open(home, &s, e);
+	int rc;
 
-	if (rc)
-		return rc;
-	rc = image_lookup(s, name, out, &missing);
-	if (rc != -ENOENT) {
-		store_close(s);
-		return rc ? err_set(e, missing.code, "%s", err_text(&missing)) : 0;
-	}
-	if (!strncmp(name, SANDBOXFILE_RESULT, strlen(SANDBOXFILE_RESULT))) {
-		store_close(s);
+	if (why == -ENOENT && image_is_built(name))
 		return err_set(e, ENOENT,
 			       "the image of build '%.*s' is not there, or the build has changed "
 			       "since: make it with `msb build`",
 			       (int)strcspn(name + strlen(SANDBOXFILE_RESULT), ":"),
 			       name + strlen(SANDBOXFILE_RESULT));
-	}
+	if (f->pull == IMAGE_PULL_NEVER)
+		return err_set(e, ENOENT, "image '%s' is not in the store (--pull never)", name);
 	rc = parts_path("recipes", &recipes, e);
-	if (!rc && recipe_find(recipes, name, &recipe))
-		rc = err_set(e, ENOENT,
-			     "image '%s' is not in the store, and there is no recipe for it: "
-			     "import one with `msb image import`, or see `msb image ls`",
-			     name);
-	if (!rc && !quiet)
-		cli_notice("image %s is not in the store: building it from its recipe", name);
+	if (rc)
+		return rc;
+	if (recipe_find(recipes, name, &recipe) == 0) {
+		if (!f->quiet)
+			cli_notice("image %s is not in the store: building it from its recipe",
+				   name);
+		rc = image_make(f, "build", recipe, e);
+	} else if (why == -ENODATA) {
+		rc = image_make(f, "prepare", name, e);
+	} else {
+		if (!f->quiet)
+			cli_notice("image %s is not in the store: pulling it", name);
+		rc = image_make(f, "pull", name, e);
+	}
+	return rc;
+}
+
+int image_find(const struct image_find *f, const char *name, struct image **out, struct err *e)
+{
+	struct err missing = ERR_INIT;
+	struct store *s;
+	int rc = 0;
+
+	if (f->pull == IMAGE_PULL_ALWAYS && !image_is_built(name))
+		rc = image_make(f, "pull", name, e);
 	if (!rc)
-		rc = image_build(recipe, quiet, jail, e);
-	if (!rc)
+		rc = store_open(f->home, &s, e);
+	if (rc)
+		return rc;
+	rc = image_lookup(s, name, out, &missing);
+	if (rc == -ENOENT || rc == -ENODATA) {
+		rc = image_make_missing(f, name, rc, e);
+		/* A store that was not there is opened as an empty one. */
+		store_close(s);
+		if (!rc)
+			rc = store_open(f->home, &s, e);
+		if (rc)
+			return rc;
 		rc = image_lookup(s, name, out, e);
+	} else if (rc) {
+		err_set(e, missing.code, "%s", err_text(&missing));
+	}
 	store_close(s);
 	return rc;
 }

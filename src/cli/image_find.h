@@ -6,12 +6,23 @@
 
 #include "image/store.h"
 
+enum image_pull { IMAGE_PULL_MISSING, IMAGE_PULL_ALWAYS, IMAGE_PULL_NEVER };
+
+struct image_find {
+	const char *home;
+	const char *jail; /* mode of msb-image's jails */
+	enum image_pull pull;
+	bool quiet; /* no progress on stderr */
+};
+
+/* "missing", "always", "never". Return: 0 or -EINVAL. */
+int image_pull_parse(const char *s, enum image_pull *out);
+
 /*
- * The image of that name in the store of @home.  If it is absent, or its root image is,
- * and there is a recipe for the name, it is built first, by msb-image, with progress on
- * stderr unless @quiet, in a jail of mode @jail.  @out: to be freed with image_free().
+ * The image of that name in the store.  If it is absent it is made by msb-image first: put
+ * together from its recipe, if there is one for the name, else pulled from a registry.
+ * @out: to be freed with image_free().
  */
-int image_find(const char *home, const char *name, bool quiet, const char *jail, struct image **out,
-	       struct err *e);
+int image_find(const struct image_find *f, const char *name, struct image **out, struct err *e);
 
 #endif

@@ -210,10 +210,57 @@ const struct cli_command cli_commands[] = {
 	},
 	{
 		.name = "image",
-		.args = "ls|inspect|import|build|prepare|rm [OPTIONS]",
+		.args = "ls|inspect|pull|import|build|prepare|rm [OPTIONS]",
 		.summary = "images in the local store",
 		.details = "Runs msb-image; see `msb image --help`.\n",
 		.run = cmd_image,
+	},
+	{
+		.name = "pull",
+		.args = "IMAGE... [OPTIONS]",
+		.summary = "get an image from a registry",
+		.details =
+			"IMAGE is [REGISTRY/]PATH[:TAG][@sha256:DIGEST]; without a registry, "
+			"Docker "
+			"Hub is meant.\n"
+			"What is there already is not fetched again, and a pull that was cut off "
+			"goes on where it\n"
+			"stopped. Mirrors, and registries without TLS, are set in "
+			"~/.microsandbox/registries.json.\n",
+		.opts = pull_opts,
+		.run = cmd_image_part,
+	},
+	{
+		.name = "login",
+		.args = "[REGISTRY] [OPTIONS]",
+		.summary = "keep a registry's password for `msb pull`",
+		.details = "The registry is asked whether it takes it. Passwords that docker or "
+			   "podman "
+			   "keep, and their\n"
+			   "credential helpers, are used without a login.\n",
+		.opts = login_opts,
+		.run = cmd_image_part,
+	},
+	{
+		.name = "logout",
+		.args = "[REGISTRY]",
+		.summary = "forget a registry's password",
+		.opts = logout_opts,
+		.run = cmd_image_part,
+	},
+	{
+		.name = "images",
+		.args = "[--json]",
+		.summary = "list the images (as: image ls)",
+		.opts = images_opts,
+		.run = cmd_image_part,
+	},
+	{
+		.name = "rmi",
+		.args = "IMAGE... [--force]",
+		.summary = "remove images (as: image rm)",
+		.opts = rmi_opts,
+		.run = cmd_image_part,
 	},
 	{
 		.name = "volume",

@@ -44,12 +44,15 @@ int project_box_init(const struct project_view *v, const struct sandboxfile_sand
 		     const struct plan_start *start, const struct plan_run *run, bool quiet,
 		     struct project_box *b, struct err *e)
 {
+	const struct image_find find = { .home = v->home,
+					 .jail = start->jail ? start->jail : "full",
+					 .quiet = quiet };
 	struct err why = ERR_INIT;
 	struct image *image = NULL;
 	int rc;
 
 	*b = (struct project_box){ .s = s };
-	rc = image_find(v->home, s->image, quiet, start->jail ? start->jail : "full", &image, &why);
+	rc = image_find(&find, s->image, &image, &why);
 	if (rc == -ENOENT && s->build)
 		return err_set(e, ENOENT,
 			       "sandbox %s starts from what build %s makes, which is not there, or "

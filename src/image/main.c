@@ -87,6 +87,7 @@ enum main_opt {
 	OPT_NAME = 'n',
 	OPT_TAR = 't',
 	OPT_DIR = 'd',
+	OPT_BASE = 'b',
 	OPT_CONFIG = 'c',
 	OPT_JAIL = 'J',
 	OPT_QUIET = 'q',
@@ -247,6 +248,9 @@ static int main_option(int c, struct cmd_options *o, struct err *e)
 		return 0;
 	case OPT_DIR:
 		o->dir = optarg;
+		return 0;
+	case OPT_BASE:
+		o->base = optarg;
 		return 0;
 	case OPT_CONFIG:
 		return main_config(&o->config, optarg, e);
