@@ -81,12 +81,12 @@ check-projects: all kernel demo-image $(PROJECT_UNIT) ## only the tests of proje
 check-projects-100: all kernel demo-image ## each process of a kept sandbox killed, 100 rounds: nothing synced is lost
 	$(Q)O=$(O) MSB_KILL_ROUNDS=100 tools/run-tests --e2e tests/e2e -- tests/e2e/test_kept.py -k kill_of_each
 
-IMAGE_REPLAYS := manifest reference layer tree registry_head registry_doc authfile
+IMAGE_REPLAYS := docker_archive manifest reference layer tree registry_head registry_doc authfile
 .PHONY: check-images
 check-images: all kernel demo-image $(addprefix $(O)/tests/unit/,test_registry test_image_store test_image_tree) $(IMAGE_REPLAYS:%=$(O)/tests/replay/fuzz_%) ## only the tests of images: store, archives, registries
 	$(Q)for t in registry image_store image_tree; do $(O)/tests/unit/test_$$t || exit 1; done
 	$(Q)for f in $(IMAGE_REPLAYS); do $(O)/tests/replay/fuzz_$$f tests/fuzz/corpus/$$f/* || exit 1; done
-	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- tests/e2e/test_image.py $(wildcard tests/e2e/test_pull*.py) $(ARGS)
+	$(Q)O=$(O) tools/run-tests --e2e tests/e2e -- $(wildcard tests/e2e/test_image*.py tests/e2e/test_pull*.py) $(ARGS)
 
 fuzz: $(FUZZ_BIN) ## run each fuzzer for T seconds (default 60)
 	$(Q)for f in $(FUZZ_BIN); do tools/run-fuzzer $$f $(T) || exit 1; done

@@ -146,6 +146,7 @@ extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], net_opts[], s
 extern const struct cli_opt add_opts[], build_opts[], check_opts[], init_opts[], remove_opts[];
 extern const struct cli_opt clean_opts[], down_opts[], install_opts[], list_opts[], log_opts[],
 	run_opts[], status_opts[], up_opts[];
-extern const struct cli_opt pull_opts[], login_opts[], logout_opts[], images_opts[], rmi_opts[];
+extern const struct cli_opt pull_opts[], login_opts[], logout_opts[], images_opts[], rmi_opts[],
+	load_opts[], save_opts[], df_opts[], prune_opts[];
 
 #endif

@@ -52,6 +52,31 @@ const struct cli_opt rmi_opts[] = {
 	{ NULL },
 };
 
+const struct cli_opt load_opts[] = {
+	{ "input", NULL, "i", "FILE", "the archive (default: standard input)" },
+	{ "name", NULL, "", "NAME[:TAG]", "name of an archive's only image" },
+	{ "jail", NULL, "", "MODE", "full (default), or reduced where user namespaces are refused" },
+	{ "json", NULL, "", NULL, "a line for programs" },
+	{ "quiet", NULL, "q", NULL, "no progress" },
+	{ NULL },
+};
+
+const struct cli_opt save_opts[] = {
+	{ "output", NULL, "o", "FILE", "where to (default: standard output)" },
+	{ "format", NULL, "", "FORMAT", "oci (default) or docker" },
+	{ NULL },
+};
+
+const struct cli_opt df_opts[] = { { "json", NULL, "", NULL, "for programs" }, { NULL } };
+
+const struct cli_opt prune_opts[] = {
+	{ "all", NULL, "a", NULL, "all images that no sandbox runs" },
+	{ "older-than", NULL, "", "TIME", "images that were not used for so long: 12h, 30d" },
+	{ "max-size", NULL, "", "SIZE", "least recently used images until the rest fits: 20G" },
+	{ "json", NULL, "", NULL, "for programs" },
+	{ NULL },
+};
+
 static int image_exec(char **argv)
 {
 	auto_free char *path = NULL;

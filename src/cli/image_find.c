@@ -42,6 +42,7 @@ static int image_lookup(struct store *s, const char *name, struct image **out, s
 		image_free(img);
 		return err_set(e, ENODATA, "image %s has no root image", name);
 	}
+	store_touch(img);
 	*out = img;
 	return 0;
 }

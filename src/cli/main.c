@@ -210,7 +210,8 @@ const struct cli_command cli_commands[] = {
 	},
 	{
 		.name = "image",
-		.args = "ls|inspect|pull|import|build|prepare|rm [OPTIONS]",
+		.args = "ls|inspect|history|pull|import|build|prepare|load|save|rm|prune|df "
+			"[OPTIONS]",
 		.summary = "images in the local store",
 		.details = "Runs msb-image; see `msb image --help`.\n",
 		.run = cmd_image,
@@ -260,6 +261,38 @@ const struct cli_command cli_commands[] = {
 		.args = "IMAGE... [--force]",
 		.summary = "remove images (as: image rm)",
 		.opts = rmi_opts,
+		.run = cmd_image_part,
+	},
+	{
+		.name = "load",
+		.args = "[OPTIONS]",
+		.summary = "take images from an archive of docker, podman or `msb save`",
+		.opts = load_opts,
+		.run = cmd_image_part,
+	},
+	{
+		.name = "save",
+		.args = "IMAGE... [OPTIONS]",
+		.summary = "write images to an archive",
+		.opts = save_opts,
+		.run = cmd_image_part,
+	},
+	{
+		.name = "df",
+		.args = "[--json]",
+		.summary = "what images take of the disk",
+		.opts = df_opts,
+		.run = cmd_image_part,
+	},
+	{
+		.name = "prune",
+		.args = "[OPTIONS]",
+		.summary = "remove what no image needs, and images by age or size",
+		.details =
+			"Without options no image is removed: only what is left of pulls that were "
+			"cut off, and\n"
+			"layers and root images of images that are gone.\n",
+		.opts = prune_opts,
 		.run = cmd_image_part,
 	},
 	{

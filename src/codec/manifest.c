@@ -10,6 +10,7 @@
 
 #define KEY_REF_NAME "org.opencontainers.image.ref.name"
 #define KEY_CREATED "org.opencontainers.image.created"
+#define KEY_IMAGE_NAME "io.containerd.image.name"
 #define KEY_SOURCE "dev.microsandbox.source.digest"
 #define LIST_MAX 65536u
 
@@ -195,6 +196,8 @@ static int index_entry_load(const json_t *o, struct index_entry *x, struct err *
 	rc = doc_string(a, KEY_REF_NAME, x->name, sizeof(x->name), e);
 	if (!rc)
 		rc = doc_string(a, KEY_CREATED, x->created, sizeof(x->created), e);
+	if (!rc)
+		rc = doc_string(a, KEY_IMAGE_NAME, x->image_name, sizeof(x->image_name), e);
 	if (!rc)
 		rc = doc_string(a, KEY_SOURCE, x->source, sizeof(x->source), e);
 	if (!rc && x->source[0] && !digest_valid(x->source, strlen(x->source)))

@@ -45,6 +45,7 @@ struct descriptor {
 struct index_entry {
 	struct descriptor target;
 	char name[REFERENCE_MAX]; /* org.opencontainers.image.ref.name; "" = none */
+	char image_name[REFERENCE_MAX]; /* io.containerd.image.name; "" = none */
 	char created[40]; /* org.opencontainers.image.created; "" = none */
 	char os[32], arch[32], variant[32]; /* of the platform; "" = not given */
 	char source[DIGEST_SIZE]; /* of the index that a registry has for it; "" = none */

@@ -26,7 +26,7 @@ struct cmd_options {
 	const char *user;
 	bool password_stdin;
 	const char *format, *output, *input;
-	uint64_t older_s, max_bytes; /* of prune; 0, UINT64_MAX = no matter */
+	uint64_t older_s, max_bytes; /* of prune; UINT64_MAX = no matter */
 };
 
 extern const char *cmd_program; /* as people called it: "msb image" */
@@ -46,6 +46,11 @@ int cmd_prepare(struct cmd_options *o, int argc, char **argv, struct err *e);
 int cmd_ls(struct cmd_options *o, int argc, char **argv, struct err *e);
 int cmd_inspect(struct cmd_options *o, int argc, char **argv, struct err *e);
 int cmd_rm(struct cmd_options *o, int argc, char **argv, struct err *e);
+int cmd_prune(struct cmd_options *o, int argc, char **argv, struct err *e);
+int cmd_df(struct cmd_options *o, int argc, char **argv, struct err *e);
+int cmd_history(struct cmd_options *o, int argc, char **argv, struct err *e);
+int cmd_load(struct cmd_options *o, int argc, char **argv, struct err *e);
+int cmd_save(struct cmd_options *o, int argc, char **argv, struct err *e);
 int cmd_pull(struct cmd_options *o, int argc, char **argv, struct err *e);
 int cmd_login(struct cmd_options *o, int argc, char **argv, struct err *e);
 int cmd_logout(struct cmd_options *o, int argc, char **argv, struct err *e);

@@ -25,6 +25,7 @@
 #include "image/progress.h"
 #include "image/store_write.h"
 #include "image/tool.h"
+#include "image/unpack.h"
 
 /* --config KEY=VALUE. A list is given by naming its key several times. */
 static int main_config(struct image_config *c, const char *arg, struct err *e)
@@ -80,7 +81,12 @@ static const struct {
 	{ "logout", "forget it", cmd_logout },
 	{ "ls", "list the images", cmd_ls },
 	{ "inspect", "show an image's configuration and state", cmd_inspect },
+	{ "history", "show what an image was made of, layer by layer", cmd_history },
 	{ "rm", "remove images", cmd_rm },
+	{ "prune", "remove what no image needs; with --all images, too", cmd_prune },
+	{ "df", "show what the store takes of the disk", cmd_df },
+	{ "load", "take images from an archive of docker, podman or `save`", cmd_load },
+	{ "save", "write images to an archive", cmd_save },
 };
 
 enum main_opt {
@@ -130,6 +136,12 @@ static const struct option long_options[] = {
 	{ "max-unpacked", required_argument, NULL, OPT_MAX_UNPACKED },
 	{ "username", required_argument, NULL, OPT_USER },
 	{ "password-stdin", no_argument, NULL, OPT_PASSWORD_STDIN },
+	{ "format", required_argument, NULL, OPT_FORMAT },
+	{ "output", required_argument, NULL, OPT_OUTPUT },
+	{ "input", required_argument, NULL, OPT_INPUT },
+	{ "all", no_argument, NULL, OPT_ALL },
+	{ "older-than", required_argument, NULL, OPT_OLDER },
+	{ "max-size", required_argument, NULL, OPT_MAX_SIZE },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ NULL, 0, NULL, 0 },
 };
@@ -162,8 +174,16 @@ static void main_help(void)
 	       "64G)\n"
 	       "  -u, --username NAME  user at the registry (login)\n"
 	       "  --password-stdin     read the password from standard input (login)\n"
+	       "  -i, --input FILE|-   archive to read (load; default standard input)\n"
+	       "  -o, --output FILE|-  archive to write (save; default standard output)\n"
+	       "  --format oci|docker  of the archive (save; default oci)\n"
+	       "  -a, --all            all images that no sandbox runs (prune)\n"
+	       "  --older-than TIME    images that were not used for so long: 12h, 30d (prune)\n"
+	       "  --max-size SIZE      least recently used images until the rest fits: 20G "
+	       "(prune)\n"
 	       "  --jail full|reduced  how archives and the network are read; full is the default\n"
-	       "  --json               output for programs (import, ls, pull; inspect always)\n"
+	       "  --json               output for programs (import, ls, pull, load, df, prune,\n"
+	       "                       history; inspect always)\n"
 	       "  -q, --quiet          no progress\n");
 }
 
@@ -204,6 +224,49 @@ static int main_jail(const char *v, struct err *e)
 	return 0;
 }
 
+/* "90s", "15m", "12h", "30d"; a bare number is seconds. */
+static int main_age(const char *v, uint64_t *out, struct err *e)
+{
+	static const struct {
+		char unit;
+		unsigned seconds;
+	} units[] = { { '\0', 1 }, { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
+	char *end;
+	unsigned long long n = strtoull(v, &end, 10);
+
+	for (size_t i = 0; i < ARRAY_SIZE(units) && *v >= '0' && *v <= '9'; i++)
+		if (*end == units[i].unit && (!*end || !end[1]) && n < 1u << 30) {
+			*out = (uint64_t)n * units[i].seconds;
+			return 0;
+		}
+	return err_set(e, EINVAL, "--older-than is '%s': give a time such as 12h or 30d", v);
+}
+
+/* The options of load, save and prune. */
+static int main_archive_option(int c, struct cmd_options *o, struct err *e)
+{
+	switch (c) {
+	case OPT_FORMAT:
+		o->format = optarg;
+		return 0;
+	case OPT_OUTPUT:
+		o->output = optarg;
+		return 0;
+	case OPT_INPUT:
+		o->input = optarg;
+		return 0;
+	case OPT_ALL:
+		o->all = true;
+		return 0;
+	case OPT_OLDER:
+		return main_age(optarg, &o->older_s, e);
+	case OPT_MAX_SIZE:
+		return main_size("max-size", optarg, &o->max_bytes, e);
+	default: /* getopt has said what is wrong */
+		return -EINVAL;
+	}
+}
+
 /* The options of pull and login. */
 static int main_registry_option(int c, struct cmd_options *o, struct err *e)
 {
@@ -232,8 +295,8 @@ static int main_registry_option(int c, struct cmd_options *o, struct err *e)
 	case OPT_PASSWORD_STDIN:
 		o->password_stdin = true;
 		return 0;
-	default: /* getopt has said what is wrong */
-		return -EINVAL;
+	default:
+		return main_archive_option(c, o, e);
 	}
 }
 
@@ -275,7 +338,7 @@ static int main_options(int argc, char **argv, struct cmd_options *o, struct err
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "qhu:", long_options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "qhau:i:o:", long_options, NULL)) >= 0) {
 		if (c == OPT_HELP) {
 			main_help();
 			return 3;
@@ -288,7 +351,9 @@ static int main_options(int argc, char **argv, struct cmd_options *o, struct err
 
 static int main_run(int argc, char **argv, struct err *e)
 {
-	struct cmd_options o = { .registry = REGISTRY_ARGS_DEFAULT };
+	struct cmd_options o = { .registry = REGISTRY_ARGS_DEFAULT,
+				 .older_s = UINT64_MAX,
+				 .max_bytes = UINT64_MAX };
 	int rc = main_options(argc, argv, &o, e);
 
 	if (rc || optind == argc) {
@@ -346,6 +411,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc > 1 && !strcmp(argv[1], "convert"))
 		return convert_main(argc, argv);
+	if (argc > 1 && !strcmp(argv[1], "unpack"))
+		return unpack_main(argc, argv);
 	if (argc > 1 && !strcmp(argv[1], "assemble"))
 		return assemble_main(argc, argv);
 	setlocale(LC_CTYPE, "C.UTF-8");

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -315,17 +314,6 @@ static int pull_publish(struct pull *p, struct err *e)
 	gmtime_r(&now, &tm);
 	strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	return rc ? rc : store_set_name(p->w, &p->d, p->name, created, p->source, e);
-}
-
-/* A descriptor for each layer. */
-static void pull_more_files(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-		l.rlim_cur = l.rlim_max < 65536 ? l.rlim_max : 65536;
-		setrlimit(RLIMIT_NOFILE, &l);
-	}
 }
 
 static int pull_fetch(struct pull *p, const char *home, struct pull_result *out, struct err *e)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -24,6 +25,7 @@
 
 #define LAYERS_READ (1u << 20)
 #define LAYERS_FLUSH (16u << 20) /* bytes after which the disk gets to work */
+#define LAYERS_OPEN_MAX 65536u
 #define LAYERS_POLL_MS 100 /* while there is a bar to draw */
 
 enum layer_state { LAYER_WAITING, LAYER_FETCHING, LAYER_READY, LAYER_STORED };
@@ -444,6 +446,10 @@ static int layers_list(struct layers_run *r, struct err *e)
 		*l = (struct pull_layer){ .d = &m->layers[i], .temp = STORE_TEMP_INIT, .body = -1 };
 		if (store_has_blob(s, l->d))
 			l->state = LAYER_STORED;
+		else if (r->job->take && r->job->take(r->job->ctx, l->d, &l->temp))
+			l->state = LAYER_READY;
+		else if (!r->job->fetch)
+			return err_set(e, ENOENT, "layer %.19s is missing", l->d->digest);
 		r->show.layers[k].size = l->d->size;
 		snprintf(r->show.layers[k].name, sizeof(r->show.layers[k].name), "%s",
 			 l->d->digest + strlen("sha256:"));
@@ -512,6 +518,16 @@ static void layers_fini(struct layers_run *r, bool keep)
 	free(r->buf);
 }
 
+void pull_more_files(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max < LAYERS_OPEN_MAX ? l.rlim_max : LAYERS_OPEN_MAX;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
 int pull_layers_run(struct pull_layers *job, struct err *e)
 {
 	struct layers_run r = { .job = job, .feed = -1, .rootfs = STORE_TEMP_INIT };
@@ -525,7 +541,7 @@ int pull_layers_run(struct pull_layers *job, struct err *e)
 		r.converting = !rc && rootimage_open(rootfs, &have, NULL) != 0;
 		free(rootfs);
 	}
-	for (size_t i = 0; !rc && i < r.n; i++)
+	for (size_t i = 0; !rc && job->fetch && i < r.n; i++)
 		if (r.layers[i].state == LAYER_STORED)
 			pull_show_line(&r.show, &r.show.layers[i]);
 	if (!rc)

@@ -2,13 +2,18 @@
 #ifndef MSB_IMAGE_PULL_LAYERS_H
 #define MSB_IMAGE_PULL_LAYERS_H
 
+#include <stdbool.h>
+
 #include "codec/manifest.h"
 #include "image/fetch.h"
 #include "image/store_write.h"
 
 struct pull_layers {
 	struct store_writer *w;
-	struct fetch *fetch; /* NULL = only what is there already, the root image is missing */
+	struct fetch *fetch; /* NULL = they are all there */
+	/* Hands over a file that is a layer, its digest known to be right; false = there is none. */
+	bool (*take)(void *ctx, const struct descriptor *d, struct store_temp *out);
+	void *ctx;
 	const struct manifest *m;
 	const struct image_config *c;
 	unsigned parallel;
@@ -23,5 +28,8 @@ struct pull_layers {
  * what has come stays for the next try.
  */
 int pull_layers_run(struct pull_layers *job, struct err *e);
+
+/* Lifts the process's limit of open files: each layer has one. */
+void pull_more_files(void);
 
 #endif

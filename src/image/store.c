@@ -313,6 +313,30 @@ int store_resolve(struct store *s, const char *name, struct image **out, struct 
 	return rc;
 }
 
+int store_documents(struct store *s, const char *name, struct manifest *m, char **config,
+		    size_t *len, struct err *e)
+{
+	struct descriptor d = { .media_type = MEDIA_MANIFEST };
+	struct image_config c;
+	struct image *img;
+	int rc = store_resolve(s, name, &img, e);
+
+	if (rc)
+		return rc;
+	memcpy(d.digest, img->digest, sizeof(d.digest));
+	image_free(img);
+	rc = store_describe(s, &d, e);
+	if (!rc)
+		rc = store_load(s, &d, &d, m, &c, e);
+	if (rc)
+		return rc;
+	image_config_fini(&c);
+	rc = store_read_blob(s, &m->config, config, len, e);
+	if (rc)
+		manifest_fini(m);
+	return rc;
+}
+
 static int store_entry_order(const void *a, const void *b)
 {
 	const struct store_entry *x = a, *y = b;
@@ -343,8 +367,11 @@ int store_list(struct store *s, struct store_entry **out, size_t *n, struct err 
 		if (store_make_image(s, &x.entries[i], &img, NULL))
 			continue;
 		v[i].size = img->size;
-		if (stat(img->rootfs, &st) == 0)
+		if (stat(img->rootfs, &st) == 0) {
 			v[i].rootfs_bytes = (uint64_t)st.st_blocks * 512;
+			v[i].used = st.st_atim.tv_sec;
+			v[i].in_use = rootimage_in_use(AT_FDCWD, img->rootfs);
+		}
 		image_free(img);
 	}
 	qsort(v, x.n, sizeof(*v), store_entry_order);
@@ -352,6 +379,20 @@ int store_list(struct store *s, struct store_entry **out, size_t *n, struct err 
 	*n = x.n;
 	index_fini(&x);
 	return 0;
+}
+
+bool rootimage_in_use(int dir, const char *path)
+{
+	auto_close int fd = openat(dir, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+void store_touch(const struct image *img)
+{
+	const struct timespec times[] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } };
+
+	(void)utimensat(AT_FDCWD, img->rootfs, times, 0);
 }
 
 int rootimage_open(const char *path, int *out, struct err *e)
@@ -374,9 +415,10 @@ int rootimage_open(const char *path, int *out, struct err *e)
 		return err_set(e, -rc, "the root image %s %s (`%s` writes it again)", path,
 			       err_text(&why), again);
 	/* Who removes it holds it exclusively; who has it cannot lose it. */
-	if ((flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK) ||
-	    (fstat(fd, &st) == 0 && !st.st_nlink))
-		return err_set(e, ENOENT, "the root image %s is being removed", path);
+	while (flock(fd, LOCK_SH) < 0 && errno == EINTR)
+		;
+	if (fstat(fd, &st) == 0 && !st.st_nlink)
+		return err_set(e, ENOENT, "the root image %s was just removed", path);
 	*out = take_fd(&fd);
 	return 0;
 }

@@ -71,6 +71,13 @@ struct image {
 int store_resolve(struct store *s, const char *name, struct image **out, struct err *e);
 void image_free(struct image *img);
 
+/*
+ * The manifest of an image (manifest_fini()) and the text of its configuration (malloc'ed),
+ * which has been checked.
+ */
+int store_documents(struct store *s, const char *name, struct manifest *m, char **config,
+		    size_t *len, struct err *e);
+
 /**
  * rootimage_open() - open a root image for reading, if it is whole
  * @path: image->rootfs
@@ -82,12 +89,29 @@ void image_free(struct image *img);
  */
 int rootimage_open(const char *path, int *fd, struct err *e);
 
+/* Does a sandbox have the root image @path, seen from folder @dir? */
+bool rootimage_in_use(int dir, const char *path);
+
+/* Notes that a sandbox gets the image now. */
+void store_touch(const struct image *img);
+
+/* What the store takes of the disk, in bytes. */
+struct store_usage {
+	uint64_t blobs, rootfs;
+	uint64_t unfinished; /* of pulls that were cut off, and of what is being written now */
+	uint32_t n_blobs, n_rootfs;
+};
+
+int store_measure(struct store *s, struct store_usage *out, struct err *e);
+
 struct store_entry {
 	char name[REFERENCE_MAX]; /* "" = only a digest */
 	char digest[DIGEST_SIZE];
 	char created[40]; /* RFC 3339, or "" */
 	uint64_t size; /* bytes of all blobs; 0 if they are damaged */
 	uint64_t rootfs_bytes; /* disk space of the root image; 0 = none */
+	int64_t used; /* when a sandbox got it last, seconds since the epoch; 0 = no root image */
+	bool in_use; /* a sandbox runs it */
 };
 
 /* All images, by name. The caller frees *@out. */

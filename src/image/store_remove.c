@@ -183,11 +183,9 @@ static bool store_chain(struct store_writer *w, const struct descriptor *d, char
 static bool store_chain_used(struct store_writer *w, const char chain[DIGEST_SIZE])
 {
 	char path[STORE_BLOB_PATH_MAX];
-	auto_close int fd = -1;
 
 	snprintf(path, sizeof(path), "rootfs/%.64s.ext4", chain + strlen("sha256:"));
-	fd = openat(w->store->dir, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	return rootimage_in_use(w->store->dir, path);
 }
 
 static bool store_entry_is(const struct index_entry *en, const char *name)

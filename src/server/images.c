@@ -205,6 +205,7 @@ int images_find(struct images *im, const char *name, struct image_wait *w, struc
 	rc = store_resolve(s, name, &img, &missing);
 	store_close(s);
 	if (!rc && !stat(img->rootfs, &st)) {
+		store_touch(img);
 		*out = img;
 		return 0;
 	}
