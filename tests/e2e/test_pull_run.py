@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of a registry, run: pulled when missing, their configuration obeyed, kept while they are in use."""
+import hashlib
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from box import MSB, STORE, TIMEOUT, make_home, Box
+from registries import OCI, Registry
+from test_image import DIR, LINK, tar
+from test_pull import needs_registry
+
+pytestmark = needs_registry
+
+PASSWD = b"root:x:0:0::/root:/bin/sh\napp:x:1234:2345::/home/app:/bin/sh\n"
+GROUP = b"root:x:0:\napp:x:2345:\nextra:x:777:other,app\nnone:x:778:other\n"
+SHOW = """
+import grp, json, os, socket
+print(json.dumps({"ids": [os.getuid(), os.getgid()], "groups": sorted(os.getgroups()), "cwd": os.getcwd(),
+                  "env": dict(os.environ), "host": socket.gethostname(), "hosts": open("/etc/hosts").read(),
+                  "hostname": open("/etc/hostname").read(), "resolv": open("/etc/resolv.conf").read(),
+                  "home": os.path.expanduser("~"), "top": sorted(os.listdir("/top"))}))
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    r = Registry(tmp_path_factory.mktemp("registry") / "r")
+    subprocess.run(["skopeo", "copy", "--dest-tls-verify=false", f"oci:{STORE}:microsandbox/python:latest",
+                    f"docker://{r.host}/py:base"], check=True, stdout=subprocess.DEVNULL)
+    yield r
+    r.stop()
+
+
+@pytest.fixture
+def box():
+    b = Box(make_home())
+    (b.home / "images").unlink()  # a store of its own
+    b.env["HOME"] = str(b.home)
+    yield b
+    shutil.rmtree(b.home, ignore_errors=True)
+
+
+def put(registry, tag, layers, **config):
+    """The python image with more layers, and with another configuration."""
+    doc = json.loads(registry.request("GET", "/v2/py/manifests/base", headers={"Accept": OCI + "manifest.v1+json"})[2])
+    conf = json.loads(registry.request("GET", f"/v2/py/blobs/{doc['config']['digest']}")[2])
+    for layer in layers:
+        doc["layers"].append(dict(registry.put_blob("py", layer), mediaType=OCI + "layer.v1.tar"))
+        conf["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(layer).hexdigest())
+    conf.pop("history", None)
+    conf["config"] = dict(conf["config"], **config)
+    doc["config"] = dict(registry.put_blob("py", json.dumps(conf).encode()), mediaType=OCI + "config.v1+json")
+    registry.put_manifest("py", tag, doc)
+    return f"{registry.host}/py:{tag}"
+
+
+def test_pulled_and_run(registry, box):
+    name = put(registry, "full", [
+        tar(("etc/passwd", PASSWD), ("etc/group", GROUP), ("home/app", DIR, {"uid": 1234, "gid": 2345, "mode": 0o700}),
+            ("top/low", b"low"), ("top/gone", b"gone"), ("work/deep", DIR)),
+        tar(("top/.wh.gone", ), ("top/high", b"high"), ("top/link", LINK, {"linkname": "high"}))],
+        User="app", WorkingDir="/work/deep", Env=["PATH=/usr/bin:/bin", "COLOUR=blue", "EMPTY="],
+        Entrypoint=["/usr/bin/python3", "-c"], Cmd=["print('the image\\'s own')"], StopSignal="SIGINT",
+        ExposedPorts={"80/tcp": {}}, Labels={"a": "b"})
+    assert b"not in the store" in box.msx("--pull", "never", name).stderr
+    p = box.msx(name, check=0)
+    assert p.stdout == b"the image's own\n" and b"pulling it" in p.stderr, p.stderr
+    p = box.msx("-q", "--pull", "never", name, "--", SHOW, check=0)
+    assert not p.stderr.strip(), p.stderr
+    got = json.loads(p.stdout)
+    assert got["ids"] == [1234, 2345] and got["groups"] in ([777], [777, 2345]) and got["cwd"] == "/work/deep"
+    assert got["env"]["COLOUR"] == "blue" and got["env"]["EMPTY"] == "" and got["env"]["PATH"] == "/usr/bin:/bin"
+    assert got["env"].get("HOME", "/home/app") == "/home/app" == got["home"]
+    assert got["host"] in got["hosts"] and "localhost" in got["hosts"] and got["hostname"].strip() == got["host"]
+    assert "nameserver" in got["resolv"]
+    assert got["top"] == ["high", "link", "low"]
+    # The registry is gone: what is there runs, and only --pull always needs it.
+    tag = name.split("/", 1)[1]
+    gone = f"127.0.0.1:1/{tag}"
+    assert box.msx("--pull", "always", gone).returncode == 125
+
+    # While it runs it is not removed; its name may go, the file stays.
+    images = json.loads(box.msb("images", "--json").stdout)
+    assert [i["name"] for i in images] == [name] and not images[0]["in_use"]
+    p = box.start("-q", name, "-e", "/usr/bin/python3", "--", "-c", "print('up', flush=True); input(); print('still here')")
+    assert p.stdout.readline() == b"up\n", p.stderr.read()
+    assert json.loads(box.msb("images", "--json").stdout)[0]["in_use"]
+    refused = box.msb("rmi", name)
+    assert refused.returncode == 1 and b"in use by a sandbox" in refused.stderr
+    assert b'"removed": []' in box.msb("prune", "--all", "--json").stdout
+    assert box.msb("rmi", "--force", name).returncode == 0
+    assert json.loads(box.msb("df", "--json").stdout)["root_images"] == 1
+    out, err = p.communicate(b"\n", timeout=TIMEOUT)
+    assert (p.returncode, out) == (0, b"still here\n"), err
+    box.msb("prune")
+    assert json.loads(box.msb("df", "--json").stdout)["root_images"] == 0
+    box.assert_nothing_left()
+
+
+def test_users_by_number(registry, box):
+    """uid:gid that no passwd knows, and a name that is not there."""
+    name = put(registry, "ids", [], User="4321:8765", Entrypoint=["/usr/bin/python3", "-c"], WorkingDir="/tmp")
+    p = box.msx("-q", name, "--", "import os; print(os.getuid(), os.getgid(), os.getcwd())", check=0)
+    assert p.stdout == b"4321 8765 /tmp\n"
+    name = put(registry, "nobody", [], User="no-such-user")
+    p = box.msx("-q", name)
+    assert p.returncode in (125, 126) and b"no-such-user" in p.stderr
+
+
+def test_a_missing_image_says_so(box):
+    p = subprocess.run([MSB, "exe", "127.0.0.1:1/absent:1"], env=box.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, timeout=TIMEOUT)
+    assert p.returncode == 125 and b"127.0.0.1" in p.stderr and b"absent" in p.stderr
