@@ -27,6 +27,8 @@
 const struct cli_opt pull_opts[] = {
 	{ "platform", NULL, "", "OS/ARCH", "which variant of the image (default: this machine's)" },
 	{ "parallel", NULL, "", "N", "layers that are fetched at a time (default 4)" },
+	{ "public-only", NULL, "", NULL,
+	  "no registry at a private address, unless registries.json has it" },
 	{ "max-unpacked", NULL, "", "SIZE",
 	  "refuse an image that holds more: 500M, 8G (default 64G)" },
 	IMAGE_OPT_REGISTRY,

@@ -40,6 +40,7 @@ enum server_opt {
 	SERVER_KEEP,
 	SERVER_MAX_SANDBOXES,
 	SERVER_JAIL,
+	SERVER_PULL,
 	SERVER_PUBLISH,
 	SERVER_DETACH,
 	SERVER_EXPIRE,
@@ -79,6 +80,8 @@ const struct cli_opt server_opts[] = {
 				   "of the key's" },
 	[SERVER_JAIL] = { "jail", NULL, "", "MODE",
 			  "start: full (default), or reduced where user namespaces are refused" },
+	[SERVER_PULL] = { "pull", NULL, "", "WHEN",
+			  "start: missing (default): images that are not there are pulled; never" },
 	[SERVER_PUBLISH] = { "publish", NULL, "", "WHERE",
 			     "start: where sandboxes may publish ports: local (default), any, "
 			     "none" },
@@ -220,6 +223,11 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 		a->o.jail = v;
 		if (strcmp(v, "full") && strcmp(v, "reduced"))
 			return cli_usage(a->cmd, "--jail is '%s': use one of full, reduced", v);
+		return 0;
+	case SERVER_PULL:
+		a->o.no_pull = !strcmp(v, "never");
+		if (strcmp(v, "never") && strcmp(v, "missing"))
+			return cli_usage(a->cmd, "--pull is '%s': use one of missing, never", v);
 		return 0;
 	case SERVER_PUBLISH:
 		a->o.publish = v;

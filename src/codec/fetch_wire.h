@@ -32,6 +32,7 @@ struct fetch_endpoint {
 	char url[REGISTRY_URL_MAX]; /* "https://host:port" */
 	bool plain; /* if nobody speaks TLS there, HTTP will do */
 	bool unverified; /* certificates are not looked at */
+	bool public; /* private, loopback and link-local addresses are not connected to */
 	struct credential credential; /* secret "" = none */
 };
 

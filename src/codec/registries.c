@@ -89,6 +89,7 @@ int registries_find(const void *p, size_t len, const char *registry, struct regi
 
 		if (!rc)
 			rc = registries_load(v, &o, e);
+		o.listed = true;
 		if (!rc && !strcmp(key, registry))
 			*out = o;
 		if (rc && e && e->code)

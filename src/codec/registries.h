@@ -23,6 +23,7 @@
 struct registry_options {
 	char mirrors[REGISTRY_MIRRORS_MAX][REGISTRY_URL_MAX]; /* "https://host:port", in order */
 	unsigned n_mirrors;
+	bool listed; /* the file has it */
 	bool insecure;
 	char ca_certs[1024]; /* absolute path; "" = none */
 };

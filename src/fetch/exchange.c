@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What every exchange with a registry has in common. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +15,65 @@
 
 #define FETCH_CONNECT_S 15L
 #define FETCH_REDIRECTS 5L
+
+/* Of 10/8, 127/8 and the like, of fc00::/7, fe80::/10, ::1, and IPv4 inside IPv6. */
+static bool fetch_is_private4(uint32_t a)
+{
+	static const struct {
+		uint32_t net, mask;
+	} nets[] = {
+		{ 0x00000000, 0xff000000 }, { 0x0a000000, 0xff000000 }, { 0x64400000, 0xffc00000 },
+		{ 0x7f000000, 0xff000000 }, { 0xa9fe0000, 0xffff0000 }, { 0xac100000, 0xfff00000 },
+		{ 0xc0a80000, 0xffff0000 }, { 0xc6120000, 0xfffe0000 }, { 0xe0000000, 0xe0000000 },
+	};
+
+	for (size_t i = 0; i < sizeof(nets) / sizeof(nets[0]); i++)
+		if ((a & nets[i].mask) == nets[i].net)
+			return true;
+	return false;
+}
+
+static bool fetch_is_private6(const struct in6_addr *a)
+{
+	static const uint8_t nat64[12] = { 0, 0x64, 0xff, 0x9b };
+	const uint8_t *b = a->s6_addr;
+	uint32_t v4 = (uint32_t)b[12] << 24 | (uint32_t)b[13] << 16 | (uint32_t)b[14] << 8 | b[15];
+
+	if (IN6_IS_ADDR_V4MAPPED(a) || IN6_IS_ADDR_V4COMPAT(a) || !memcmp(b, nat64, sizeof(nat64)))
+		return fetch_is_private4(v4);
+	return (b[0] & 0xe0) != 0x20; /* 2000::/3 is what is public */
+}
+
+bool fetch_is_private(const struct sockaddr *a)
+{
+	if (a->sa_family == AF_INET)
+		return fetch_is_private4(ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr));
+	if (a->sa_family == AF_INET6)
+		return fetch_is_private6(&((const struct sockaddr_in6 *)a)->sin6_addr);
+	return true;
+}
+
+/* Called with the address that a name turned out to be, and of each redirection. */
+static curl_socket_t fetch_on_socket(void *user, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	(void)user;
+	(void)purpose;
+	if (fetch_is_private(&a->addr))
+		return CURL_SOCKET_BAD;
+	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+/* What somebody's proxy may reach is for the proxy to say. */
+static bool fetch_has_proxy(void)
+{
+	static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY",
+					     "all_proxy", "ALL_PROXY" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (getenv(names[i]))
+			return true;
+	return false;
+}
 
 void fetch_common(const struct fetcher *f, CURL *easy, const struct fetch_endpoint *ep, bool http)
 {
@@ -33,6 +94,8 @@ void fetch_common(const struct fetcher *f, CURL *easy, const struct fetch_endpoi
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
+	if (ep->public && !fetch_has_proxy())
+		curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, fetch_on_socket);
 	if (f->ca.len)
 		curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &f->ca);
 }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -49,6 +50,9 @@ struct fetch_answer {
  * limits, redirections.
  */
 void fetch_common(const struct fetcher *f, CURL *easy, const struct fetch_endpoint *ep, bool http);
+
+/* Is it an address that not everybody can reach? */
+bool fetch_is_private(const struct sockaddr *a);
 
 /* Reads a header line into @a. */
 size_t fetch_on_header(char *line, size_t size, size_t n, void *answer);

@@ -115,6 +115,7 @@ enum main_opt {
 	OPT_OLDER,
 	OPT_MAX_SIZE,
 	OPT_MAX_UNPACKED,
+	OPT_PUBLIC_ONLY,
 };
 
 static const struct option long_options[] = {
@@ -133,6 +134,7 @@ static const struct option long_options[] = {
 	{ "parallel", required_argument, NULL, OPT_PARALLEL },
 	{ "retries", required_argument, NULL, OPT_RETRIES },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "public-only", no_argument, NULL, OPT_PUBLIC_ONLY },
 	{ "max-unpacked", required_argument, NULL, OPT_MAX_UNPACKED },
 	{ "username", required_argument, NULL, OPT_USER },
 	{ "password-stdin", no_argument, NULL, OPT_PASSWORD_STDIN },
@@ -170,6 +172,9 @@ static void main_help(void)
 	       "  --retries N          tries in a row that bring nothing (pull; default 5)\n"
 	       "  --timeout SECONDS    give up a connection that is silent for so long (default "
 	       "60)\n"
+	       "  --public-only        no registry at a private address, unless registries.json "
+	       "has it\n"
+	       "                       (pull)\n"
 	       "  --max-unpacked SIZE  refuse an image that holds more: 500M, 8G (pull; default "
 	       "64G)\n"
 	       "  -u, --username NAME  user at the registry (login)\n"
@@ -287,6 +292,9 @@ static int main_registry_option(int c, struct cmd_options *o, struct err *e)
 		return main_number("retries", optarg, 0, 100, &o->registry.retries, e);
 	case OPT_TIMEOUT:
 		return main_number("timeout", optarg, 1, 3600, &o->registry.stall_s, e);
+	case OPT_PUBLIC_ONLY:
+		o->registry.public_only = true;
+		return 0;
 	case OPT_MAX_UNPACKED:
 		return main_size("max-unpacked", optarg, &o->max_unpacked, e);
 	case OPT_USER:

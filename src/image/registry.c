@@ -55,7 +55,8 @@ static int registry_options(const char *home, const char *registry, struct regis
 }
 
 static int registry_endpoint(struct fetch_setup *s, const char *home, const char *url,
-			     bool insecure, const struct credential *login, struct err *e)
+			     bool insecure, bool public, const struct credential *login,
+			     struct err *e)
 {
 	struct fetch_endpoint *ep = &s->endpoints[s->n_endpoints];
 	char host[REGISTRY_URL_MAX];
@@ -64,6 +65,7 @@ static int registry_endpoint(struct fetch_setup *s, const char *home, const char
 	snprintf(ep->url, sizeof(ep->url), "%s", url);
 	registry_host(url, host, sizeof(host));
 	ep->unverified = insecure;
+	ep->public = public;
 	ep->plain = insecure || registry_is_loopback(host);
 	if (login)
 		ep->credential = *login;
@@ -110,10 +112,11 @@ int registry_setup(const char *home, const char *registry, const char *path,
 	snprintf(out->path, sizeof(out->path), "%s", path);
 	snprintf(url, sizeof(url), "https://%s", strcmp(registry, HUB) ? registry : HUB_HOST);
 	for (unsigned i = 0; !rc && *path && i < o.n_mirrors; i++)
-		rc = registry_endpoint(out, home, o.mirrors[i], args->insecure || o.insecure, NULL,
-				       e);
+		rc = registry_endpoint(out, home, o.mirrors[i], args->insecure || o.insecure, false,
+				       NULL, e);
 	if (!rc)
-		rc = registry_endpoint(out, home, url, args->insecure || o.insecure, login, e);
+		rc = registry_endpoint(out, home, url, args->insecure || o.insecure,
+				       args->public_only && !o.listed, login, e);
 	if (!pem && o.ca_certs[0])
 		pem = o.ca_certs;
 	if (!rc && pem)

@@ -15,6 +15,11 @@ struct registry_args {
 	bool insecure;
 	const char *ca_certs; /* NULL = none */
 	unsigned parallel, retries, stall_s;
+	/*
+	 * Asked for by somebody who may not reach what this machine can: only public addresses,
+	 * unless registries.json has the registry.
+	 */
+	bool public_only;
 };
 
 #define REGISTRY_ARGS_DEFAULT \

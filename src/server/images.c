@@ -15,7 +15,7 @@
 
 #define IMAGES_LINE_MAX 600u /* of a line of msb-image, for the client */
 
-/* One recipe being made. */
+/* One image being made. */
 struct image_job {
 	struct images *images;
 	struct list link;
@@ -26,11 +26,13 @@ struct image_job {
 	int output_fd; /* what it prints */
 	char line[IMAGES_LINE_MAX], last[IMAGES_LINE_MAX]; /* that is read, and the one before */
 	size_t line_len;
-	char *recipe;
+	const char *verb; /* of msb-image: "build" or "pull" */
+	char *what; /* recipe or name */
 };
 
-void images_init(struct images *im, struct loop *l, const char *home, const char *jail)
+void images_init(struct images *im, struct loop *l, const char *home, const char *jail, bool pull)
 {
+	im->pull = pull;
 	im->loop = l;
 	im->home = home;
 	im->jail = jail;
@@ -44,7 +46,7 @@ static void image_job_destroy(struct image_job *j)
 	loop_watch_remove(&j->output_watch);
 	child_kill(&j->child);
 	close_fd(&j->output_fd);
-	free(j->recipe);
+	free(j->what);
 	free(j);
 }
 
@@ -107,10 +109,16 @@ static void image_job_done(struct loop_watch *w, uint32_t events)
 		;
 	image_job_line(j);
 	if (status) {
-		err_set(&e, EIO, "the image could not be put together from the recipe %s: %s",
-			strrchr(j->recipe, '/') ? strrchr(j->recipe, '/') + 1 : j->recipe, j->last);
+		const char *name = strrchr(j->what, '/');
+
+		if (!strcmp(j->verb, "pull"))
+			err_set(&e, EIO, "the image could not be pulled: %s", j->last);
+		else
+			err_set(&e, EIO,
+				"the image could not be put together from the recipe %s: %s",
+				name ? name + 1 : j->what, j->last);
 	}
-	log_info("event=image-built recipe=%s status=%d", j->recipe, status);
+	log_info("event=image-%s what=%s status=%d", j->verb, j->what, status);
 	while (!list_empty(&j->waits)) {
 		struct image_wait *wait = list_entry(j->waits.next, struct image_wait, link);
 
@@ -135,8 +143,13 @@ static int image_job_spawn(struct image_job *j, struct err *e)
 	theirs = p[1];
 	fcntl(j->output_fd, F_SETFL, O_NONBLOCK);
 	char *argv[] = {
-		(char *)"msb-image",     (char *)"build", (char *)"--jail",
-		(char *)j->images->jail, j->recipe,       NULL,
+		(char *)"msb-image",
+		(char *)j->verb,
+		(char *)"--jail",
+		(char *)j->images->jail,
+		j->what,
+		strcmp(j->verb, "pull") ? NULL : (char *)"--public-only",
+		NULL,
 	};
 	const struct child_fd fds[] = { { theirs, STDERR_FILENO } };
 	const struct child_spec spec = {
@@ -157,13 +170,14 @@ static int image_job_spawn(struct image_job *j, struct err *e)
 	return rc ? err_errno(e, -rc, "watch msb-image") : 0;
 }
 
-static int image_job_join(struct images *im, const char *recipe, struct image_wait *w, struct err *e)
+static int image_job_join(struct images *im, const char *verb, const char *what,
+			  struct image_wait *w, struct err *e)
 {
 	struct image_job *j = NULL;
 	int rc;
 
 	list_for_each (pos, tmp, &im->jobs)
-		if (!strcmp(list_entry(pos, struct image_job, link)->recipe, recipe))
+		if (!strcmp(list_entry(pos, struct image_job, link)->what, what))
 			j = list_entry(pos, struct image_job, link);
 	if (!j) {
 		j = calloc(1, sizeof(*j));
@@ -176,13 +190,14 @@ static int image_job_join(struct images *im, const char *recipe, struct image_wa
 		loop_watch_init(&j->watch, image_job_done);
 		loop_watch_init(&j->output_watch, image_job_output);
 		list_append(&im->jobs, &j->link);
-		j->recipe = strdup(recipe);
-		rc = j->recipe ? image_job_spawn(j, e) : err_errno(e, ENOMEM, "image");
+		j->verb = verb;
+		j->what = strdup(what);
+		rc = j->what ? image_job_spawn(j, e) : err_errno(e, ENOMEM, "image");
 		if (rc) {
 			image_job_destroy(j);
 			return rc;
 		}
-		log_info("event=image-build recipe=%s", recipe);
+		log_info("event=image-%s what=%s", verb, what);
 	}
 	list_append(&j->waits, &w->link);
 	return -EINPROGRESS;
@@ -216,12 +231,15 @@ int images_find(struct images *im, const char *name, struct image_wait *w, struc
 	rc = parts_path("recipes", &recipes, e);
 	if (rc)
 		return rc;
-	if (recipe_find(recipes, name, &recipe))
-		return err_set(e, ENOENT,
-			       "image '%s' is not in the store, and there is no recipe for it: "
-			       "import one with `msb image import`, or see `msb image ls`",
-			       name);
-	return image_job_join(im, recipe, w, e);
+	if (recipe_find(recipes, name, &recipe) == 0)
+		return image_job_join(im, "build", recipe, w, e);
+	if (!im->pull)
+		return err_set(
+			e, ENOENT,
+			"image '%s' is not in the store, there is no recipe for it, and this "
+			"server asks no registry (--pull never): see `msb image ls`",
+			name);
+	return image_job_join(im, "pull", name, w, e);
 }
 
 void images_forget(struct image_wait *w)

@@ -3,8 +3,9 @@
 #define MSB_SERVER_IMAGES_H
 
 /*
- * Finding images for sandboxes that are to start.  One that is absent and has a recipe is
- * put together by msb-image; all who wait for it share one such process.
+ * Finding images for sandboxes that are to start.  One that is absent is put together from
+ * its recipe, or pulled from its registry, by msb-image; all who wait for it share one such
+ * process.  A client's word reaches public registries only, and those that registries.json has.
  */
 
 #include "base/list.h"
@@ -15,6 +16,7 @@ struct images {
 	struct loop *loop;
 	const char *home;
 	const char *jail; /* of what reads archives: "full" or "reduced" */
+	bool pull; /* registries are asked */
 	struct list jobs;
 };
 
@@ -26,7 +28,7 @@ struct image_wait {
 	void (*progress)(struct image_wait *w, const char *what);
 };
 
-void images_init(struct images *im, struct loop *l, const char *home, const char *jail);
+void images_init(struct images *im, struct loop *l, const char *home, const char *jail, bool pull);
 
 /* Ends what is being put together. */
 void images_fini(struct images *im);

@@ -477,7 +477,7 @@ static int server_start_stdio(struct server *s, struct err *e)
 	    (rc = server_set_path(s, e)) || (rc = loop_create(&s->loop, e)) ||
 	    (rc = server_signals(s, e)))
 		return rc;
-	images_init(&s->images, s->loop, s->opt->home, s->opt->jail);
+	images_init(&s->images, s->loop, s->opt->home, s->opt->jail, !s->opt->no_pull);
 	box_adopt_all(s, s->opt->ns);
 	log_info("event=start mcp=stdio path=%s ns=%s sandboxes=%u", s->path, s->opt->ns,
 		 s->n_boxes);
@@ -508,7 +508,7 @@ static int server_start(struct server *s, struct err *e)
 	    (rc = server_check_jail(s, e)) || (rc = server_set_path(s, e)) ||
 	    (rc = loop_create(&s->loop, e)) || (rc = server_signals(s, e)))
 		return rc;
-	images_init(&s->images, s->loop, opt->home, opt->jail);
+	images_init(&s->images, s->loop, opt->home, opt->jail, !opt->no_pull);
 	if ((rc = server_open_audit(s, e)))
 		return rc;
 	if (opt->tls_cert)

@@ -33,6 +33,7 @@ struct server_options {
 	bool stdio; /* serve one client of MCP on standard input and output, and nobody else */
 	const char *ns; /* with stdio: the namespace of its sandboxes */
 	const char *jail; /* "full" or "reduced", of every process of its sandboxes */
+	bool no_pull; /* images that are not there are not asked of registries */
 	const char *publish; /* where sandboxes may publish ports: "local", "any" or "none" */
 	const char *const *allow_volumes; /* of volumes_allow(): for paths of the host */
 	size_t n_allow_volumes;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What registries say in headers and documents, and the files with their passwords. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +15,7 @@
 #include "codec/registries.h"
 #include "codec/registry_doc.h"
 #include "codec/registry_head.h"
+#include "fetch/fetch.h"
 
 static int challenge(const char *s, struct challenge *c)
 {
@@ -235,6 +239,40 @@ static void test_variants(void **state)
 	assert_string_equal(manifest_oci_type("x"), "x");
 }
 
+static bool private(const char *text)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+	struct sockaddr_in four = { .sin_family = AF_INET };
+
+	if (inet_pton(AF_INET, text, &four.sin_addr) == 1)
+		return fetch_is_private((const struct sockaddr *)&four);
+	assert_int_equal(inet_pton(AF_INET6, text, &six.sin6_addr), 1);
+	return fetch_is_private((const struct sockaddr *)&six);
+}
+
+static void test_addresses(void **state)
+{
+	static const char *const in[] = { "127.0.0.1",       "10.1.2.3",    "172.16.0.1",
+					  "172.31.255.255",  "192.168.1.1", "169.254.169.254",
+					  "0.0.0.0",         "100.64.0.1",  "224.0.0.1",
+					  "255.255.255.255", "::1",         "::",
+					  "fe80::1",         "fd00::1",     "::ffff:10.0.0.1",
+					  "64:ff9b::7f00:1", "::127.0.0.1", "ff02::1" };
+	static const char *const out[] = { "8.8.8.8",         "172.32.0.1",      "172.15.0.1",
+					   "100.128.0.1",     "2001:4860::8888", "::ffff:8.8.8.8",
+					   "64:ff9b::808:808" };
+	const struct sockaddr other = { .sa_family = AF_UNIX };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(in); i++)
+		if (!private(in[i]))
+			fail_msg("%s", in[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(out); i++)
+		if (private(out[i]))
+			fail_msg("%s", out[i]);
+	assert_true(fetch_is_private(&other));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_registries_file),
 		cmocka_unit_test(test_tokens),
 		cmocka_unit_test(test_variants),
+		cmocka_unit_test(test_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
