@@ -52,3 +52,7 @@ bench-volumes: all kernel demo-image $(O)/tests/bench/volume_init ## volumes bes
 	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_virtiofs.py $(if $(MIB),--mib $(MIB))
 bench-virtiofs: all kernel demo-image $(O)/tests/bench/volume_init ## the second of them alone (MIB=128)
 	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_virtiofs.py $(if $(MIB),--mib $(MIB))
+
+.PHONY: bench-images
+bench-images: all demo-image ## print what pulls and root images cost, beside skopeo (ARGS="-n 5 --mb 256")
+	$(Q)O=$(O) /usr/bin/python3 tests/bench/bench_images.py $(ARGS)
