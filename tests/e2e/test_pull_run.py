@@ -9,6 +9,7 @@ import pytest
 
 from box import MSB, STORE, TIMEOUT, make_home, Box
 from registries import OCI, Registry
+from server_client import RpcError, Server, texts
 from test_image import DIR, LINK, tar
 from test_pull import needs_registry
 
@@ -114,3 +115,24 @@ def test_a_missing_image_says_so(box):
     p = subprocess.run([MSB, "exe", "127.0.0.1:1/absent:1"], env=box.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, timeout=TIMEOUT)
     assert p.returncode == 125 and b"127.0.0.1" in p.stderr and b"absent" in p.stderr
+
+
+def test_the_server_pulls_what_it_may(registry, box):
+    """A client's word reaches no private address, unless registries.json has the registry; --pull never asks nobody."""
+    name = put(registry, "served", [], Cmd=["/bin/sh"])
+    s = Server("--pull", "never", home=str(box.home))
+    try:
+        with pytest.raises(RpcError, match="asks no registry"):
+            s.start("box", image=name)
+    finally:
+        s.close()
+    s = Server(home=make_home())
+    try:
+        (s.home / "images").unlink()
+        with pytest.raises(RpcError, match="could not be pulled"):
+            s.start("box", image=name)
+        (s.home / "registries.json").write_text(json.dumps({"registries": {registry.host: {}}}))
+        s.start("box", image=name)
+        assert texts(s.run("box", "print(6 * 7)")) == ["42"]
+    finally:
+        s.close()
