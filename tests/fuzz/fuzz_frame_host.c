@@ -78,8 +78,14 @@ static void on_let_go(struct relay *r)
 	(void)r;
 }
 
-static const struct relay_ops ops = { on_fault, on_configured, on_refused,
-				      on_stop,  on_owner_gone, on_let_go };
+static const struct relay_ops ops = {
+	.on_fault = on_fault,
+	.on_configured = on_configured,
+	.on_refused = on_refused,
+	.on_stop = on_stop,
+	.on_owner_gone = on_owner_gone,
+	.on_let_go = on_let_go,
+};
 
 static int end_of(int *theirs)
 {
