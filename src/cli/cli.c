@@ -38,7 +38,8 @@ void cli_notice(const char *fmt, ...)
 
 int cli_fail(const struct err *e)
 {
-	cli_error("%s", err_text(e));
+	if (e->code != CLI_TOLD)
+		cli_error("%s", err_text(e));
 	return CLI_FAILED;
 }
 

@@ -74,7 +74,10 @@ static inline int cli_args_status(int opt)
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void cli_notice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Prints the error and returns CLI_FAILED. */
+/* Code of an error, no errno, of which a program that we started has told the user already. */
+#define CLI_TOLD 4096
+
+/* Prints the error, unless it has been told, and returns CLI_FAILED. */
 int cli_fail(const struct err *e);
 
 /* As cli_error(), with a pointer to the command's help; returns CLI_USAGE. */

@@ -292,7 +292,7 @@ static int build_spawn(char **argv, int layer, struct err *e)
 		rc = child_reap(&child, &status);
 	if (rc)
 		return rc;
-	return status ? err_set(e, EIO, "the image could not be made (see above)") : 0;
+	return status ? err_set(e, CLI_TOLD, "the image could not be made") : 0;
 }
 
 static int build_commit(const struct build *b, const struct sandboxfile_sandbox *s,

@@ -77,7 +77,7 @@ static int image_make(const struct image_find *f, const char *verb, const char *
 		rc = child_reap(&child, &status);
 	if (rc)
 		return rc;
-	return status ? err_set(e, EIO, "there is no image '%s' (see above)", what) : 0;
+	return status ? err_set(e, CLI_TOLD, "there is no image '%s'", what) : 0;
 }
 
 /* Is it the result of a Sandboxfile's build?  No registry has it. */

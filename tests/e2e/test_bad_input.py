@@ -51,7 +51,7 @@ def test_usage(box, args, words):
 
 
 def test_unknown_image(box):
-    one_line(box.msx("-q", "nosuchimage"), 125, "nosuchimage", "msb image")
+    one_line(box.msx("-q", "nosuchimage"), 125, "pull", "nosuchimage")
     one_line(box.msx("-q", "UPPER CASE"), 125, "UPPER")
 
 
