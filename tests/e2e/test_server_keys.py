@@ -55,9 +55,9 @@ def server():
 
 @pytest.fixture(scope="module")
 def teams(server):
-    """Two namespaces with a key each; the sandbox "secret" runs in the second."""
+    """Two namespaces with a key each; the sandbox "unseen" runs in the second."""
     a, b = Keyed(server, "-n", "team-a"), Keyed(server, "-n", "team-b")
-    b.start("secret", envs=["PASSWORD=hunter2"])
+    b.start("unseen", envs=["PASSWORD=hunter2"])
     a.start("mine")
     return a, b
 
@@ -86,7 +86,8 @@ def neutral(answer, name):
 
 def params_of(method, schemas):
     """Parameters with which a method of the schema is a proper call."""
-    samples = {"language": "python", "code": "1", "command": "true", "path": "/x", "to": "/y", "content": "x"}
+    samples = {"language": "python", "code": "1", "command": "true", "path": "/x", "to": "/y", "content": "x",
+               "rules": ["allow public"]}
     return {p["name"]: samples[p["name"]] for p in method["params"]
             if p.get("required") and p["name"] not in ("sandbox", "namespace")}
 
@@ -111,9 +112,9 @@ def test_each_method_says_the_same_of_what_is_another_s_and_of_what_is_not(serve
                            "params": {"sandbox": name, **space, **params_of(m, doc)}}
                 return neutral(a.http("POST", "/api/v1/rpc", json.dumps(message)), name)
 
-            assert ask("secret") == ask("absent"), (m["name"], space)
+            assert ask("unseen") == ask("absent"), (m["name"], space)
             tried += 1
-            status, _, body = ask("secret")
+            status, _, body = ask("unseen")
             assert status == {None: 404, "*": 404 if "metrics" in m["name"] else 400}.get(space.get("namespace"), 403), body
     assert tried >= 4 * 14
     # Whether a namespace exists is not told either.
@@ -140,8 +141,8 @@ def test_each_tool_too(server, teams):
                     "name": m["x-mcp-tool"], "arguments": {"sandbox": name, **space, **params_of(m, doc)}}}
                 return neutral(a.http("POST", "/mcp", json.dumps(message), {**ACCEPT, **session}), name)
 
-            assert ask("secret") == ask("absent"), (m["name"], space)
-            assert b'"isError":true' in ask("secret")[2]
+            assert ask("unseen") == ask("absent"), (m["name"], space)
+            assert b'"isError":true' in ask("unseen")[2]
 
 
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
@@ -166,8 +167,8 @@ def test_each_path_too(server, teams):
         def ask(name):
             return neutral(a.http(verb, path(name), text(name)), name)
 
-        assert ask("secret") == ask("absent"), (verb, path("NAME"))
-        assert ask("secret")[0] >= 400
+        assert ask("unseen") == ask("absent"), (verb, path("NAME"))
+        assert ask("unseen")[0] >= 400
 
 
 def test_lists_figures_and_logs_hold_nothing_of_others(server, teams):
@@ -177,26 +178,26 @@ def test_lists_figures_and_logs_hold_nothing_of_others(server, teams):
         assert [x["name"] for x in a.call("sandbox.list", **space)["sandboxes"]] == ["mine"]
         assert [x["name"] for x in a.call("sandbox.metrics.get", **space)["sandboxes"]] == ["mine"]
     for path in ["/metrics", "/api/v1/health", "/api/v1/openrpc.json"]:
-        for text in [b"secret", b"team-b", b"hunter2"]:
+        for text in [b"unseen", b"team-b", b"hunter2"]:
             assert text not in a.http("GET", path)[2]
     # Figures of the whole server: how many sandboxes others have, for example.
     assert a.http("GET", "/metrics")[0] == 403
     assert Keyed(server).http("GET", "/metrics")[0] == 200
     everything = json.dumps(a.call("sandbox.logs", sandbox="mine", source="supervisor"))
-    assert "secret" not in everything and "team-b" not in everything
-    assert b.call("sandbox.get", sandbox="secret")["state"] == "running"
+    assert "unseen" not in everything and "team-b" not in everything
+    assert b.call("sandbox.get", sandbox="unseen")["state"] == "running"
 
 
 def test_the_same_name_is_another_sandbox(server, teams):
     a, b = teams
-    a.start("secret")
-    r = a.call("sandbox.command.run", sandbox="secret", command="env")
+    a.start("unseen")
+    r = a.call("sandbox.command.run", sandbox="unseen", command="env")
     assert r["success"] and "hunter2" not in json.dumps(r)
-    a.call("sandbox.fs.write", sandbox="secret", path="/tmp/of-a", content="")
+    a.call("sandbox.fs.write", sandbox="unseen", path="/tmp/of-a", content="")
     with pytest.raises(RpcError):
-        b.call("sandbox.fs.stat", sandbox="secret", path="/tmp/of-a")
-    a.call("sandbox.stop", sandbox="secret")
-    assert b.call("sandbox.get", sandbox="secret")["state"] == "running"
+        b.call("sandbox.fs.stat", sandbox="unseen", path="/tmp/of-a")
+    a.call("sandbox.stop", sandbox="unseen")
+    assert b.call("sandbox.get", sandbox="unseen")["state"] == "running"
 
 
 def test_a_namespace_is_no_path(server, teams):
@@ -326,17 +327,17 @@ def test_the_audit_log(server, teams):
     a.call("sandbox.list")
     a.call("sandbox.get", sandbox="mine")
     a.call("sandbox.metrics.get")
-    for method, params in [("sandbox.stop", {"sandbox": "none"}), ("sandbox.stop", {"sandbox": "secret", "namespace": "team-b"}),
+    for method, params in [("sandbox.stop", {"sandbox": "none"}), ("sandbox.stop", {"sandbox": "unseen", "namespace": "team-b"}),
                            ("sandbox.stop", {"sandbox": "../7431"}), ("sandbox.nothing", {"sandbox": "mine"})]:
         with pytest.raises(RpcError):
             a.call(method, **params)
-    b.start("secret", envs=["X=env-7431"])
+    b.start("unseen", envs=["X=env-7431"])
     lines = audit(server)[before:]
     assert [(x["method"], x["sandbox"], x["outcome"], x.get("code")) for x in lines] == [
         ("sandbox.command.run", "mine", "ok", None), ("sandbox.repl.run", "mine", "ok", None),
         ("sandbox.fs.write", "mine", "ok", None), ("sandbox.stop", "none", "error", -32001),
-        ("sandbox.stop", "secret", "error", -32006), ("sandbox.stop", None, "error", -32602),
-        ("sandbox.start", "secret", "ok", None)]
+        ("sandbox.stop", "unseen", "error", -32006), ("sandbox.stop", None, "error", -32602),
+        ("sandbox.start", "unseen", "ok", None)]
     assert [x["key"] for x in lines] == [a.id] * 6 + [b.id]
     assert [x["namespace"] for x in lines] == ["team-a"] * 4 + ["team-b", "team-a", "team-b"]
     assert all(x["peer"].startswith("127.0.0.1:") and x["duration_ms"] >= 0 and x["time"].endswith("Z") for x in lines)
@@ -397,9 +398,9 @@ def test_keygen_for_people_and_programs(server):
 
 def test_list_and_status_of_sandboxes(server, teams):
     everything = json.loads(server.box.msb("server", "list", "--json").stdout)
-    assert [(x["namespace"], x["name"]) for x in everything] == [("team-a", "mine"), ("team-b", "secret")]
+    assert [(x["namespace"], x["name"]) for x in everything] == [("team-a", "mine"), ("team-b", "unseen")]
     assert b"mine" in server.box.msb("server", "list", "-n", "team-a").stdout
-    assert b"secret" not in server.box.msb("server", "list", "-n", "team-a").stdout
+    assert b"unseen" not in server.box.msb("server", "list", "-n", "team-a").stdout
     r = server.box.msb("server", "status", "mine", "--json")
     one = json.loads(r.stdout)[0]
     assert r.returncode == 0 and one["running"] and one["namespace"] == "team-a" and one["memory_usage"] > 0
@@ -411,7 +412,7 @@ def test_list_and_status_of_sandboxes(server, teams):
     assert r.returncode == 1 and rows[0][0] == "NAMESPACE"
     assert rows[1][:3] == ["team-a", "mine", "RUNNING"] and rows[2][:3] == ["-", "none", "STOPPED"]
     r = server.box.msb("server", "status", "-n", "team-b")
-    assert b"secret" in r.stdout and b"mine" not in r.stdout and r.returncode == 0
+    assert b"unseen" in r.stdout and b"mine" not in r.stdout and r.returncode == 0
     assert json.loads(server.box.msb("server", "status", "--json").stdout)["path"] == str(server.home / "projects")
     assert server.box.msb("server", "status", "../x").returncode == 2
 
