@@ -217,8 +217,9 @@ def test_configuration_reaches_the_guest(server):
     server.start("cfg", memory=256, cpus=2, envs=["A=b=c", "LANG=C.UTF-8"], workdir="/usr/lib", scope="none")
     r = server.run("cfg", "import os\nprint(os.environ['A'], os.getcwd(), os.cpu_count())\n"
                           "print(int(open('/proc/meminfo').readline().split()[1]) < 262144)\n"
-                          "print(sorted(os.listdir('/sys/class/net')))")
-    assert texts(r) == ["b=c /usr/lib 2", "True", "['lo']"]
+                          "import socket\ntry:\n  socket.create_connection(('1.1.1.1', 80), 60)\n"
+                          "except OSError as e:\n  print(type(e).__name__)")
+    assert texts(r) == ["b=c /usr/lib 2", "True", "ConnectionRefusedError"]
     r = server.call("sandbox.command.run", sandbox="cfg", command="sh", args=["-c", "echo $A; pwd; hostname"])
     assert texts(r) == ["b=c", "/usr/lib", "cfg"]
     assert server.call("sandbox.stop", sandbox="cfg") == "Sandbox cfg stopped successfully"
@@ -302,7 +303,7 @@ def test_a_killed_supervisor_leaves_nothing(server):
 
 
 def test_errors_of_start(server):
-    for config, text in [({"image": "no-such-image"}, "no-such-image"), ({}, "config.image"),
+    for config, text in [({"image": "NoSuch"}, "NoSuch"), ({}, "config.image"),
                          ({"image": "python", "memory": 1}, "memory"), ({"image": "python", "volumes": ["/a:/b"]}, "volumes"),
                          ({"image": "python", "ports": ["1:x"]}, "port '1:x'"), ({"image": "python", "ports": ["x" * 81]}, "ports[0]"),
                          ({"image": "python", "memroy": 512}, "memroy"),
@@ -311,6 +312,10 @@ def test_errors_of_start(server):
             server.call("sandbox.start", sandbox="bad", config=config)
         assert e.value.code == -32602 and e.value.status == 400 and text in e.value.message, config
         assert e.value.data["code"] == 2001
+    # Registries at other than public addresses are the server's own network.
+    with pytest.raises(RpcError) as e:
+        server.call("sandbox.start", sandbox="bad", config={"image": "127.0.0.1:1/no/such"})
+    assert e.value.code == -32002 and "127.0.0.1:1/no/such" in e.value.message
     assert "bad" not in [b["name"] for b in server.call("sandbox.list")["sandboxes"]]
 
 
