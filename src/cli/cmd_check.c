@@ -120,6 +120,17 @@ static json_t *check_json_list(const struct sandboxfile_list *l)
 	return j;
 }
 
+/* Of those that have to listen somewhere: name and port. */
+static json_t *check_json_depends(const struct sandboxfile_sandbox *s)
+{
+	json_t *j = json_object();
+
+	for (size_t i = 0; i < s->depends_on.n; i++)
+		if (s->depends_port[i])
+			json_object_set_new(j, s->depends_on.v[i], json_integer(s->depends_port[i]));
+	return j;
+}
+
 static json_t *check_json_ports(const struct sandboxfile_sandbox *s)
 {
 	char text[PUBLISH_TEXT_MAX];
@@ -176,12 +187,15 @@ static json_t *check_json_sandbox(const struct sandboxfile_sandbox *s)
 	check_set(j, "workdir", s->workdir ? json_string(s->workdir) : NULL);
 	check_set(j, "user", s->user ? json_string(s->user) : NULL);
 	check_set(j, "scope", s->scope ? json_string(s->scope) : NULL);
+	check_set(j, "group", s->group ? json_string(s->group) : NULL);
 	check_set(j, "network", s->network ? json_string(s->network) : NULL);
 	check_set(j, "ports", check_json_ports(s));
 	check_set(j, "volumes", check_json_volumes(s));
 	check_set(j, "envs", check_json_list(&s->envs));
 	check_set(j, "env_file", check_json_list(&s->env_file));
+	check_set(j, "secrets", check_json_list(&s->secrets));
 	check_set(j, "depends_on", check_json_list(&s->depends_on));
+	check_set(j, "depends_on_ports", s->depends_port ? check_json_depends(s) : NULL);
 	check_set(j, "scripts", check_json_scripts(s));
 	check_set(j, "command", check_json_list(&s->command));
 	return j;
@@ -335,9 +349,11 @@ static void check_print_sandbox(const struct sandboxfile_sandbox *s)
 	check_print_text("user", s->user);
 	check_print_text("workdir", s->workdir);
 	check_print_text("scope", s->scope);
+	check_print_text("group", s->group);
 	check_print_ports(s);
 	check_print_volumes(s);
 	check_print_names("env_file", &s->env_file);
+	check_print_names("secrets", &s->secrets);
 	if (s->scripts.n) {
 		printf("  %-9s", "scripts");
 		for (size_t i = 0; i < s->scripts.n; i++)

@@ -73,6 +73,8 @@ static json_t *list_json(const struct sandboxfile_sandbox *s)
 	}
 	json_object_set_new(o, "scripts", scripts);
 	json_object_set_new(o, "ports", ports);
+	if (s->group)
+		json_object_set_new(o, "group", json_string(s->group));
 	list_words(o, "depends_on", &s->depends_on);
 	return o;
 }
@@ -82,11 +84,11 @@ static void list_print(const struct sandboxfile_sandbox *s)
 	char text[PUBLISH_TEXT_MAX];
 
 	printf("%s\n  image: %s\n  resources: %llu CPU, %llu MiB memory, %llu MiB disk\n"
-	       "  network: %s\n",
+	       "  network: %s%s%s\n",
 	       s->name, s->image, (unsigned long long)(s->cpus ? s->cpus : 1),
 	       (unsigned long long)(s->memory_bytes ? s->memory_bytes : PLAN_MEMORY_DEFAULT) >> 20,
 	       (unsigned long long)(s->disk_bytes ? s->disk_bytes : PLAN_DISK_DEFAULT) >> 20,
-	       s->scope ? s->scope : "public");
+	       s->scope ? s->scope : "public", s->group ? " " : "", s->group ? s->group : "");
 	for (size_t i = 0; i < s->ports.n; i++) {
 		publish_format(&s->ports.v[i], text);
 		printf("%s%s%s", i ? ", " : "  ports: ", text, i + 1 == s->ports.n ? "\n" : "");

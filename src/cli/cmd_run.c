@@ -187,6 +187,8 @@ static int run_in(struct run *r, const struct project_view *v)
 			.name = r->name,
 			.cfg = &b.cfg,
 			.command = &b.command,
+			.project = &v->p,
+			.entry = s,
 			.timeout_ms = r->timeout_ms ? r->timeout_ms : s->timeout_ms,
 			.keep_disk = r->keep_disk,
 			.only_running = r->only_running,

@@ -14,8 +14,10 @@
 #include "cli/kept_wait.h"
 #include "cli/project_open.h"
 #include "lib/keep.h"
+#include "lib/portwait.h"
 
 #define UP_GRACE_MS 10000u
+#define UP_PORT_MS 120000u /* for a port that another one waits for */
 
 enum up_opt {
 	UP_FILE,
@@ -150,15 +152,35 @@ static int up_wait_ready(struct up_box *b, struct err *e)
 	return err_set(e, why.code, "sandbox %s: %s", b->s->name, err_text(&why));
 }
 
-/* What a sandbox depends on is ready before it is started. */
+static int up_wait_port(const struct up *u, const struct sandboxfile_sandbox *s,
+			const struct up_box *b, uint16_t port, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (!u->quiet)
+		cli_notice("%s waits for port %u of %s", s->name, port, b->s->name);
+	if (!port_wait(b->dirfd, port, UP_PORT_MS, &why))
+		return 0;
+	return err_set(e, why.code, "sandbox %s depends on %s: %s", s->name, b->s->name,
+		       err_text(&why));
+}
+
+/* What a sandbox depends on is ready before it is started, and serves its port if there is one. */
 static int up_wait_for(struct up *u, const struct sandboxfile_sandbox *s, struct err *e)
 {
 	int rc = 0;
 
-	for (size_t d = 0; d < s->depends_on.n && !rc; d++)
-		for (size_t i = 0; i < u->n_order && !rc; i++)
-			if (!strcmp(u->order[i]->name, s->depends_on.v[d]))
-				rc = up_wait_ready(&u->boxes[i], e);
+	for (size_t d = 0; d < s->depends_on.n && !rc; d++) {
+		uint16_t port = s->depends_port ? s->depends_port[d] : 0;
+
+		for (size_t i = 0; i < u->n_order && !rc; i++) {
+			if (strcmp(u->order[i]->name, s->depends_on.v[d]))
+				continue;
+			rc = up_wait_ready(&u->boxes[i], e);
+			if (!rc && port)
+				rc = up_wait_port(u, s, &u->boxes[i], port, e);
+		}
+	}
 	return rc;
 }
 
@@ -185,6 +207,8 @@ static int up_start_one(struct up *u, struct up_box *b, struct err *e)
 			.name = b->s->name,
 			.cfg = &p.cfg,
 			.command = &p.command,
+			.project = &u->v.p,
+			.entry = b->s,
 			.keep_disk = u->keep_disk,
 			.quiet = u->quiet,
 		};
@@ -456,6 +480,19 @@ int cmd_down(const struct cli_command *cmd, int argc, char **argv)
 	return status;
 }
 
+/* Nothing is stopped that could not be started again for want of a secret's value. */
+static int up_check_secrets(const struct up *u, struct err *e)
+{
+	struct secret_list l = { .v = NULL };
+	int rc = 0;
+
+	for (size_t i = 0; i < u->n_order && !rc; i++) {
+		rc = project_secrets(&u->v.p, u->order[i], &l, e);
+		secret_list_fini(&l);
+	}
+	return rc;
+}
+
 int cmd_restart(const struct cli_command *cmd, int argc, char **argv)
 {
 	struct up u = { .cmd = cmd, .grace_ms = UP_GRACE_MS, .detach = true };
@@ -469,7 +506,7 @@ int cmd_restart(const struct cli_command *cmd, int argc, char **argv)
 			return status;
 	if (opt != CLI_OPT_END)
 		return cli_args_status(opt);
-	if (up_open(&u, &a, false, &e))
+	if (up_open(&u, &a, false, &e) || up_check_secrets(&u, &e))
 		status = cli_fail(&e);
 	else if (!(status = down_all(&u, false)))
 		status = up_run(&u);

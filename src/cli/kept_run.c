@@ -65,6 +65,10 @@ static int kept_start_claimed(struct kept_run *r, int dirfd, bool own, struct la
 	rc = engine_choose(r->cfg->engine, &engine, notice, sizeof(notice), e);
 	if (!rc)
 		rc = kept_check_disk(r, dirfd, e);
+	if (!rc && r->project) {
+		secret_list_fini(&r->cfg->secrets);
+		rc = project_secrets(r->project, r->entry, &r->cfg->secrets, e);
+	}
 	if (rc)
 		return rc;
 	if (notice[0] && !r->quiet && !kept_noticed)

@@ -6,6 +6,7 @@
 
 #include "codec/box_command.h"
 #include "codec/sandbox_config.h"
+#include "project/project.h"
 
 struct kept_run {
 	const char *parent; /* directory of the project's sandboxes */
@@ -13,6 +14,9 @@ struct kept_run {
 	struct sandbox_config *cfg; /* for a start; cfg->detached is set here */
 	const struct box_command *command; /* cwd, user and env too */
 	uint64_t timeout_ms; /* of the command; 0 = none */
+	/* Where the values of its secrets come from, looked up if it is started; may be NULL. */
+	const struct project *project;
+	const struct sandboxfile_sandbox *entry;
 	bool only_running; /* do not start it */
 	bool keep_disk; /* go on with the disk although the image is another one */
 	bool tty, quiet;

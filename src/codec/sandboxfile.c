@@ -80,7 +80,7 @@ void sandboxfile_warn(struct sandboxfile_reader *r, struct ytree_at at, const ch
 	va_end(ap);
 }
 
-static int sandboxfile_memory(struct sandboxfile_reader *r)
+int sandboxfile_memory(struct sandboxfile_reader *r)
 {
 	r->no_memory = true;
 	return -ENOMEM;
@@ -89,8 +89,8 @@ static int sandboxfile_memory(struct sandboxfile_reader *r)
 /* ---- scalars ---- */
 
 /* The text that a node has to be; NULL after a message. */
-static const char *sandboxfile_text(struct sandboxfile_reader *r, const char *key,
-				    const struct ytree_node *v)
+const char *sandboxfile_text(struct sandboxfile_reader *r, const char *key,
+			     const struct ytree_node *v)
 {
 	if (v->kind != YTREE_SCALAR) {
 		sandboxfile_bad(r, v->at, "%s takes a text, not a %s", key,
@@ -133,8 +133,8 @@ static bool sandboxfile_scaled(const char *s, const struct sandboxfile_unit *uni
 	return false;
 }
 
-static int sandboxfile_number(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
-			      const char *text, struct ytree_at at, uint64_t *out)
+int sandboxfile_number(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+		       const char *text, struct ytree_at at, uint64_t *out)
 {
 	static const struct sandboxfile_unit sizes[] = {
 		{ "", 1 << 20 },    { "m", 1 << 20 },         { "mb", 1 << 20 },
@@ -197,8 +197,8 @@ static int sandboxfile_one_of(struct sandboxfile_reader *r, const struct sandbox
 
 /* ---- lists ---- */
 
-static int sandboxfile_take(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
-			    void *owner, const char *text, struct ytree_at at)
+int sandboxfile_take(struct sandboxfile_reader *r, const struct sandboxfile_key *k, void *owner,
+		     const char *text, struct ytree_at at)
 {
 	struct err e = ERR_INIT;
 	int rc = k->take ? k->take(owner, text, at, &e) : 0;
@@ -208,8 +208,8 @@ static int sandboxfile_take(struct sandboxfile_reader *r, const struct sandboxfi
 	return rc ? sandboxfile_bad(r, at, "%s: %s", k->name, err_text(&e)) : 0;
 }
 
-static int sandboxfile_list_room(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
-				 size_t n, struct ytree_at at, struct sandboxfile_list *l)
+int sandboxfile_list_room(struct sandboxfile_reader *r, const struct sandboxfile_key *k, size_t n,
+			  struct ytree_at at, struct sandboxfile_list *l)
 {
 	if (n > SANDBOXFILE_LIST_MAX)
 		return sandboxfile_bad(r, at, "%s has more than %u items", k->name,
@@ -236,8 +236,8 @@ static int sandboxfile_items(struct sandboxfile_reader *r, const struct sandboxf
 			       k->example ? ", as in " : "", k->example ? k->example : "");
 }
 
-static int sandboxfile_bind_list(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
-				 const struct ytree_node *v, void *owner)
+int sandboxfile_bind_list(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+			  const struct ytree_node *v, void *owner)
 {
 	struct sandboxfile_list local, *l = &local;
 	struct ytree_node *one[1] = { (struct ytree_node *)v };
@@ -405,9 +405,6 @@ static int sandboxfile_bind_network(struct sandboxfile_reader *r, const struct s
 
 /* ---- objects ---- */
 
-static int sandboxfile_bind_object(struct sandboxfile_reader *r, const struct sandboxfile_key *keys,
-				   const char *what, const struct ytree_node *v, void *owner);
-
 static int sandboxfile_bind_text(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
 				 const struct ytree_node *v, void *owner)
 {
@@ -449,6 +446,12 @@ static int sandboxfile_bind(struct sandboxfile_reader *r, const struct sandboxfi
 		return sandboxfile_bind_network(r, k, v, owner);
 	case SANDBOXFILE_OBJECT:
 		return sandboxfile_bind_object(r, k->keys, k->name, v, (char *)owner + k->offset);
+	case SANDBOXFILE_DEPENDS:
+		return sandboxfile_bind_depends(r, k, v, owner);
+	case SANDBOXFILE_SECRETS:
+		return sandboxfile_bind_secrets(r, k, v, owner);
+	case SANDBOXFILE_GROUPS:
+		return sandboxfile_bind_groups(r, v);
 	case SANDBOXFILE_STEPS:
 		return sandboxfile_bind_steps(r, k, v, owner);
 	case SANDBOXFILE_BUILDS:
@@ -483,8 +486,8 @@ static void sandboxfile_unknown(struct sandboxfile_reader *r, const struct sandb
 }
 
 /* @what: what has the keys, for messages. */
-static int sandboxfile_bind_object(struct sandboxfile_reader *r, const struct sandboxfile_key *keys,
-				   const char *what, const struct ytree_node *v, void *owner)
+int sandboxfile_bind_object(struct sandboxfile_reader *r, const struct sandboxfile_key *keys,
+			    const char *what, const struct ytree_node *v, void *owner)
 {
 	int rc = 0;
 

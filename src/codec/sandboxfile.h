@@ -76,14 +76,16 @@ struct sandboxfile_sandbox {
 	struct sandboxfile_list envs; /* NAME=value */
 	struct sandboxfile_list env_file; /* paths; a later one wins, envs over all */
 	struct sandboxfile_list depends_on; /* names of sandboxes in the file, none its own */
+	uint16_t *depends_port; /* of each: where it has to listen, 0 = nowhere; NULL = none has */
 	struct sandboxfile_list command;
 	const char *workdir; /* absolute */
 	const char *shell; /* absolute */
 	const char *user;
 	struct sandboxfile_map scripts; /* "start" is the default; none is called "shell" */
-	const char *scope; /* none, public, any */
-	const char *group; /* name of the group; refused so far */
-	struct sandboxfile_list secrets; /* as of --secret; refused so far */
+	const char *scope; /* none, group, public, any */
+	const char *group; /* name of the group; with it the scope is "group" */
+	struct ytree_at group_at;
+	struct sandboxfile_list secrets; /* as of --secret: codec/secret.h, names once each */
 	const char *network; /* a policy as in codec/netrule.h */
 	uint64_t timeout_ms; /* longest time of a run */
 	/* Of the life cycle. */
@@ -96,8 +98,18 @@ struct sandboxfile_sandbox {
 	char result[SANDBOXFILE_RESULT_MAX]; /* the image that it makes */
 };
 
+/* A group of sandboxes that reach each other. */
+struct sandboxfile_group {
+	const char *name;
+	struct ytree_at at;
+	const char *version;
+	struct sandboxfile_meta meta;
+};
+
 struct sandboxfile {
 	struct sandboxfile_meta meta;
+	struct sandboxfile_group *groups; /* NULL = not said: every name is one */
+	size_t n_groups;
 	struct sandboxfile_sandbox **sandboxes; /* in the order of the file */
 	size_t n_sandboxes;
 	struct sandboxfile_sandbox **builds; /* those that others stand on come first */

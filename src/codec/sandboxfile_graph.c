@@ -287,9 +287,75 @@ static void graph_check_ports(struct sandboxfile_reader *r)
 	}
 }
 
+/* ---- groups ---- */
+
+static void graph_check_group_name(struct sandboxfile_reader *r, const struct sandboxfile_sandbox *s)
+{
+	const char *names[SANDBOXFILE_SANDBOXES_MAX + 1], *near;
+
+	for (size_t i = 0; i < r->f->n_groups; i++) {
+		names[i] = r->f->groups[i].name;
+		if (!strcmp(names[i], s->group))
+			return;
+	}
+	names[r->f->n_groups] = NULL;
+	near = sandboxfile_nearest(s->group, names);
+	sandboxfile_bad(r, s->group_at, "group: there is no '%.80s' in groups%s%s%s", s->group,
+			near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+/* Members are known by their names in small letters. */
+static void graph_check_members(struct sandboxfile_reader *r, size_t i)
+{
+	const struct sandboxfile_sandbox *s = r->f->sandboxes[i];
+
+	for (size_t k = 0; k < i; k++) {
+		const struct sandboxfile_sandbox *o = r->f->sandboxes[k];
+
+		if (o->group && !strcmp(o->group, s->group) && !strcasecmp(o->name, s->name))
+			sandboxfile_bad(r, s->at,
+					"group: '%s' and '%s' have one name in the network of %s",
+					o->name, s->name, s->group);
+	}
+}
+
+static void graph_check_groups(struct sandboxfile_reader *r)
+{
+	for (size_t i = 0; i < r->f->n_builds; i++) {
+		const struct sandboxfile_sandbox *s = r->f->builds[i];
+
+		if (s->scope && !strcmp(s->scope, "group"))
+			sandboxfile_bad(r, s->at, "scope: build '%s' can be in no group", s->name);
+	}
+	for (size_t i = 0; i < r->f->n_sandboxes; i++) {
+		struct sandboxfile_sandbox *s = r->f->sandboxes[i];
+
+		/* Who names a group wants to be in it. */
+		if (s->group && !s->scope)
+			s->scope = "group";
+		if (!s->scope || !strcmp(s->scope, "group") == !!s->group) {
+			if (s->group && r->f->groups)
+				graph_check_group_name(r, s);
+			if (s->group)
+				graph_check_members(r, i);
+		} else if (s->group) {
+			sandboxfile_bad(r, s->group_at,
+					"group goes with scope group, not %s: what else is to be "
+					"reached are rules of network",
+					s->scope);
+		} else {
+			sandboxfile_bad(r, s->at,
+					"sandbox '%s' has scope group and no 'group', as in "
+					"'group: backend'",
+					s->name);
+		}
+	}
+}
+
 void sandboxfile_check_together(struct sandboxfile_reader *r)
 {
 	graph_check_names(r);
 	graph_check_cycles(r);
 	graph_check_ports(r);
+	graph_check_groups(r);
 }

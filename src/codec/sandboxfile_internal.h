@@ -5,6 +5,7 @@
 /* What the parts of the parser share. */
 
 #include "codec/sandboxfile.h"
+#include "codec/sandboxfile_keys.h"
 
 struct sandboxfile_reader {
 	struct sandboxfile *f;
@@ -20,6 +21,31 @@ void sandboxfile_warn(struct sandboxfile_reader *r, struct ytree_at at, const ch
 
 int sandboxfile_bind_sandboxes(struct sandboxfile_reader *r, const struct ytree_node *v,
 			       bool builds);
+
+/*
+ * The parts that the kinds of values are made of (sandboxfile.c).  A function that fails has
+ * noted why; -ENOMEM is noted too.
+ */
+int sandboxfile_memory(struct sandboxfile_reader *r);
+const char *sandboxfile_text(struct sandboxfile_reader *r, const char *key,
+			     const struct ytree_node *v);
+int sandboxfile_number(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+		       const char *text, struct ytree_at at, uint64_t *out);
+int sandboxfile_take(struct sandboxfile_reader *r, const struct sandboxfile_key *k, void *owner,
+		     const char *text, struct ytree_at at);
+int sandboxfile_list_room(struct sandboxfile_reader *r, const struct sandboxfile_key *k, size_t n,
+			  struct ytree_at at, struct sandboxfile_list *l);
+int sandboxfile_bind_list(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+			  const struct ytree_node *v, void *owner);
+int sandboxfile_bind_object(struct sandboxfile_reader *r, const struct sandboxfile_key *keys,
+			    const char *what, const struct ytree_node *v, void *owner);
+
+/* What names other things of the file, or of the host (sandboxfile_links.c). */
+int sandboxfile_bind_depends(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+			     const struct ytree_node *v, struct sandboxfile_sandbox *s);
+int sandboxfile_bind_secrets(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+			     const struct ytree_node *v, struct sandboxfile_sandbox *s);
+int sandboxfile_bind_groups(struct sandboxfile_reader *r, const struct ytree_node *v);
 
 /* Is it a name for a build? Return: 0 or -EINVAL. */
 int sandboxfile_check_build(const char *name, struct err *e);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "codec/reference.h"
 #include "codec/sandboxfile_internal.h"
+#include "codec/secret.h"
 
 #define KEYS_MEMORY_MIN (128ull << 20)
 #define KEYS_MEMORY_MAX (1024ull << 30)
@@ -89,11 +90,12 @@ static int keys_build(void *owner, const char *text, struct ytree_at at, struct 
 
 static int keys_group(void *owner, const char *text, struct ytree_at at, struct err *e)
 {
-	(void)owner;
-	(void)at;
-	return sandboxfile_name_valid(text)
-		       ? 0
-		       : err_set(e, EINVAL, "'%.80s' is not the name of a group", text);
+	struct sandboxfile_sandbox *s = owner;
+
+	if (!sandboxfile_name_valid(text))
+		return err_set(e, EINVAL, "'%.80s' is not the name of a group", text);
+	s->group_at = at;
+	return 0;
 }
 
 /* semver.org, items 2, 9 and 10. */
@@ -201,6 +203,21 @@ static int keys_sandbox(void *owner, const char *text, struct ytree_at at, struc
 	return 0;
 }
 
+/* What is wrong is said without the text, which somebody may have put a value in. */
+static int keys_secret(void *owner, const char *text, struct ytree_at at, struct err *e)
+{
+	struct secret_source from;
+	struct secret s = { .value = NULL };
+	int rc = keys_printable(text, e);
+
+	(void)owner;
+	(void)at;
+	if (!rc)
+		rc = secret_parse(text, &s, &from, e);
+	secret_fini(&s);
+	return rc;
+}
+
 static int keys_script(void *owner, const char *text, struct ytree_at at, struct err *e)
 {
 	static const char set[] =
@@ -223,7 +240,8 @@ static int keys_script(void *owner, const char *text, struct ytree_at at, struct
 
 /* ---- the table ---- */
 
-static const char *const keys_scopes[] = { "none", "public", "any", NULL };
+static const char *const keys_scopes[] = { "none", "group", "public", "any", NULL };
+static const char *const keys_build_scopes[] = { "none", "public", "any", NULL };
 static const char *const keys_restarts[] = { "no", "on-failure", "always", NULL };
 
 #define KEYS_LATER "not supported yet"
@@ -285,8 +303,10 @@ const struct sandboxfile_key sandboxfile_sandbox_keys[] = {
 	{ "env_file", SANDBOXFILE_LIST_OR_TEXT, AT(env_file), .take = keys_path,
 	  .help = "Files with a NAME=value on each line; envs wins over them.",
 	  .example = "./.env" },
-	{ "depends_on", SANDBOXFILE_LIST_OR_TEXT, AT(depends_on), .take = keys_sandbox,
-	  .help = "Sandboxes that are started before this one.", .example = "[db]" },
+	{ "depends_on", SANDBOXFILE_DEPENDS, AT(depends_on), 1, 65535, .take = keys_sandbox,
+	  .help = "Sandboxes that are started before this one; with a port it is waited until "
+		  "a program listens there.",
+	  .example = "{db: {port: 5432}}" },
 	{ "workdir", SANDBOXFILE_TEXT, AT(workdir), .take = keys_absolute,
 	  .help = "The directory to start in; else the image's.", .example = "/app" },
 	{ "user", SANDBOXFILE_TEXT, AT(user), .take = keys_not_empty,
@@ -301,7 +321,8 @@ const struct sandboxfile_key sandboxfile_sandbox_keys[] = {
 		  "image's.",
 	  .example = "[python, -m, http.server]" },
 	{ "scope", SANDBOXFILE_TEXT, AT(scope), .values = keys_scopes,
-	  .help = "What the network reaches: nothing, the internet, or private networks too.",
+	  .help = "What the network reaches: nothing, the sandboxes of `group`, the internet, or "
+		  "private networks too.",
 	  .example = "public" },
 	{ "network", SANDBOXFILE_NETWORK, AT(network),
 	  .help = "Rules of the network, the first that matches decides, defaults and limits.",
@@ -324,12 +345,16 @@ const struct sandboxfile_key sandboxfile_sandbox_keys[] = {
 	{ "health_interval", SANDBOXFILE_TIME, AT(health_interval_ms), 1000, KEYS_TIME_MAX,
 	  .help = "How often `health` is asked.", .example = "30s", .refused = KEYS_LATER },
 	{ "group", SANDBOXFILE_TEXT, AT(group), .take = keys_group,
-	  .help = "The group whose sandboxes reach each other.",
-	  .refused = KEYS_LATER ": use ports and scope any" },
+	  .help = "The group whose sandboxes, of this project, reach each other by name; the "
+		  "scope is then `group`.",
+	  .example = "backend" },
 	{ "groups", SANDBOXFILE_MAP, .help = "The groups it belongs to.",
-	  .refused = KEYS_LATER ": use ports and scope any" },
-	{ "secrets", SANDBOXFILE_LIST, AT(secrets), .help = "Secrets that the network puts in.",
-	  .refused = KEYS_LATER ": use env_file" },
+	  .refused = "not supported: a sandbox is in one group, which `group` names" },
+	{ "secrets", SANDBOXFILE_SECRETS, AT(secrets), .take = keys_secret,
+	  .help = "Secrets that the network puts in for placeholders, towards their hosts only: "
+		  "by name where the value is (env, a variable of who starts it, or file) and "
+		  "the hosts; or a list as for --secret.",
+	  .example = "{API_KEY: {env: MY_KEY, hosts: [api.example.org]}}" },
 	{ "imports", SANDBOXFILE_MAP, .help = "Files of other sandboxes.",
 	  .refused = "not supported: share a named volume or a directory by `volumes`" },
 	{ "exports", SANDBOXFILE_MAP, .help = "Files for other sandboxes.",
@@ -363,7 +388,7 @@ const struct sandboxfile_key sandboxfile_build_keys[] = {
 	  .help = "Virtual CPUs while the steps run.", .example = "2" },
 	{ "disk", SANDBOXFILE_SIZE, AT(disk_bytes), KEYS_DISK_MIN, KEYS_DISK_MAX,
 	  .help = "Room for what the steps write.", .example = "4G" },
-	{ "scope", SANDBOXFILE_TEXT, AT(scope), .values = keys_scopes,
+	{ "scope", SANDBOXFILE_TEXT, AT(scope), .values = keys_build_scopes,
 	  .help = "What the network reaches while the steps run.", .example = "public" },
 	{ "network", SANDBOXFILE_NETWORK, AT(network),
 	  .help = "Rules of the network while the steps run.",
@@ -382,6 +407,21 @@ const struct sandboxfile_key sandboxfile_build_keys[] = {
 	{ NULL },
 };
 
+#define AT_GROUP(m) offsetof(struct sandboxfile_group, m)
+
+const struct sandboxfile_key sandboxfile_group_keys[] = {
+	{ "version", SANDBOXFILE_TEXT, AT_GROUP(version), .take = keys_version,
+	  .help = "The group's own version, by the rules of semver.org; for people.",
+	  .example = "1.0.0" },
+	{ "meta", SANDBOXFILE_OBJECT, AT_GROUP(meta), .keys = keys_meta,
+	  .help = "What people want to know about it; nothing depends on it." },
+	{ "network", SANDBOXFILE_MAP, .help = "Its addresses.",
+	  .refused = "not supported: members find each other by name, whatever their addresses" },
+	{ "volumes", SANDBOXFILE_MAP, .help = "Files that its sandboxes share.",
+	  .refused = "not supported: give the sandboxes the same `volumes`" },
+	{ NULL },
+};
+
 const struct sandboxfile_key sandboxfile_top_keys[] = {
 	{ "sandboxes", SANDBOXFILE_SANDBOXES, .help = "The sandboxes, by name." },
 	{ "meta", SANDBOXFILE_OBJECT, offsetof(struct sandboxfile, meta), .keys = keys_meta,
@@ -390,8 +430,10 @@ const struct sandboxfile_key sandboxfile_top_keys[] = {
 	  .refused = "not supported: copy the sandbox, or use that file with -f" },
 	{ "builds", SANDBOXFILE_BUILDS,
 	  .help = "Images that are made by running steps, by name; `msb build` makes them." },
-	{ "groups", SANDBOXFILE_MAP, .help = "Networks of several sandboxes.",
-	  .refused = KEYS_LATER ": use ports and scope any" },
+	{ "groups", SANDBOXFILE_GROUPS,
+	  .help = "The groups that `group` of a sandbox may name, with what people want to know "
+		  "about them; without it, every name is a group.",
+	  .example = "{backend: }" },
 	{ NULL },
 };
 

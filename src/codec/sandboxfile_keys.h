@@ -17,6 +17,9 @@ enum sandboxfile_type {
 	SANDBOXFILE_MAP, /* struct sandboxfile_map: name and text */
 	SANDBOXFILE_NETWORK, /* const char *: rules, or the mapping that other programs write */
 	SANDBOXFILE_OBJECT, /* keys of its own, at @offset */
+	SANDBOXFILE_DEPENDS, /* depends_on and its ports: names, or a mapping to {port: N} */
+	SANDBOXFILE_SECRETS, /* struct sandboxfile_list as of --secret; a list, or a mapping */
+	SANDBOXFILE_GROUPS, /* names, and behind each the keys of a group */
 	SANDBOXFILE_STEPS, /* struct sandboxfile_list; a list, or a mapping whose names are for people */
 	SANDBOXFILE_BUILDS, /* names, and behind each the keys of a build */
 	SANDBOXFILE_SANDBOXES, /* names, and behind each the keys of a sandbox */
@@ -43,7 +46,7 @@ struct sandboxfile_key {
 
 /* Each ended by name NULL. */
 extern const struct sandboxfile_key sandboxfile_top_keys[], sandboxfile_sandbox_keys[],
-	sandboxfile_build_keys[];
+	sandboxfile_build_keys[], sandboxfile_group_keys[];
 
 /* What people write for a key of the table: "env" for "envs". NULL = nothing known. */
 const char *sandboxfile_synonym(const char *word);

@@ -57,6 +57,27 @@ static json_t *schema_network(void)
 			 "rules", schema_list(schema_text()), "additionalProperties", 0);
 }
 
+static json_t *schema_depends(const struct sandboxfile_key *k)
+{
+	json_t *one =
+		json_pack("{s:[s,s], s:{s:{s:s, s:I, s:I}}, s:b}", "type", "object", "null",
+			  "properties", "port", "type", "integer", "minimum", (json_int_t)k->min,
+			  "maximum", (json_int_t)k->max, "additionalProperties", 0);
+
+	return json_pack("{s:[o, o, o]}", "anyOf", schema_list(schema_text()), schema_text(),
+			 schema_map(one));
+}
+
+static json_t *schema_secrets(void)
+{
+	json_t *one = json_pack("{s:s, s:{s:o, s:o, s:{s:[o, o]}}, s:b, s:[s]}", "type", "object",
+				"properties", "env", schema_text(), "file", schema_text(), "hosts",
+				"anyOf", schema_list(schema_text()), schema_text(),
+				"additionalProperties", 0, "required", "hosts");
+
+	return json_pack("{s:[o, o]}", "anyOf", schema_list(schema_text()), schema_map(one));
+}
+
 static json_t *schema_value(const struct sandboxfile_key *k)
 {
 	switch (k->type) {
@@ -84,6 +105,12 @@ static json_t *schema_value(const struct sandboxfile_key *k)
 		return schema_network();
 	case SANDBOXFILE_OBJECT:
 		return schema_object(k->keys);
+	case SANDBOXFILE_DEPENDS:
+		return schema_depends(k);
+	case SANDBOXFILE_SECRETS:
+		return schema_secrets();
+	case SANDBOXFILE_GROUPS:
+		return schema_map(schema_object(sandboxfile_group_keys));
 	case SANDBOXFILE_STEPS:
 		return json_pack("{s:[o, o]}", "anyOf", schema_list(schema_text()),
 				 schema_map(schema_text()));

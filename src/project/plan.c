@@ -7,8 +7,13 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/reference.h"
+#include "codec/sha256.h"
+#include "lib/groups.h"
 #include "lib/volumes.h"
 #include "sys/parts.h"
+
+#define PLAN_GROUP_BYTES 8u
 
 char *plan_menv(const struct project *p)
 {
@@ -44,6 +49,24 @@ static int plan_volumes(const struct project *p, const struct sandboxfile_sandbo
 	return rc ? err_wrap(e, "sandbox %s", s->name) : 0;
 }
 
+/*
+ * A group is one project's: groups of others that are called the same are others.  '~' is in no
+ * namespace's name.
+ */
+static int plan_group(const struct project *p, const struct sandboxfile_sandbox *s,
+		      const char *home, struct sandbox_config *cfg, struct err *e)
+{
+	uint8_t hash[SHA256_BYTES];
+	char ns[2 + 2 * PLAN_GROUP_BYTES] = "~";
+
+	if (!s->group)
+		return 0;
+	sha256(p->dir, strlen(p->dir), hash);
+	for (size_t i = 0; i < PLAN_GROUP_BYTES; i++)
+		snprintf(ns + 1 + 2 * i, 3, "%02x", hash[i]);
+	return groups_set(cfg, home, ns, s->group, e);
+}
+
 int plan_config(const struct project *p, const struct sandboxfile_sandbox *s,
 		const struct image *image, const char *home, const struct plan_start *start,
 		struct sandbox_config *cfg, struct err *e)
@@ -63,6 +86,7 @@ int plan_config(const struct project *p, const struct sandboxfile_sandbox *s,
 	    (rc = plan_strdup(&cfg->jail, start->jail ? start->jail : "full", e)) ||
 	    (rc = plan_strdup(&cfg->scope, s->scope ? s->scope : "public", e)) ||
 	    (rc = plan_strdup(&cfg->network, s->network, e)) ||
+	    (rc = plan_group(p, s, home, cfg, e)) ||
 	    (rc = parts_path("vmlinux", &cfg->kernel, e)) ||
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)))
 		return rc;
@@ -162,7 +186,19 @@ static int plan_argv(const struct sandboxfile_sandbox *s, const struct image *im
 	return rc ? err_errno(e, -rc, "the command of %s", s->name) : 0;
 }
 
-/* The image's, the terminal's, the entry's: the later one of a name counts in the guest. */
+static int plan_placeholder(struct plan_words *w, const char *text)
+{
+	struct secret s = { .value = NULL };
+	struct secret_source from;
+	char env[SECRET_ENV_MAX];
+	int rc = secret_parse(text, &s, &from, NULL);
+
+	rc = rc ? rc : plan_add(w, secret_env(&s, env));
+	secret_fini(&s);
+	return rc;
+}
+
+/* The image's, the terminal's, the entry's, its secrets': the later one of a name counts in the guest. */
 static int plan_env(const struct project *p, const struct sandboxfile_sandbox *s,
 		    const struct image *image, const struct plan_run *run, struct plan_words *w,
 		    struct err *e)
@@ -185,6 +221,9 @@ static int plan_env(const struct project *p, const struct sandboxfile_sandbox *s
 		free(*v);
 	}
 	free(own);
+	/* Last: a value that is left in an env_file is not what the guest gets. */
+	for (size_t i = 0; i < s->secrets.n && !rc; i++)
+		rc = plan_placeholder(w, s->secrets.v[i]);
 	return rc ? err_errno(e, -rc, "the environment of %s", s->name) : 0;
 }
 

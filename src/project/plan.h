@@ -31,6 +31,8 @@ char *plan_menv(const struct project *p);
  * plan_config() - the configuration of a sandbox, as it is to be started
  * @home: of msb, for named volumes
  * @cfg:  empty; for sandbox_config_fini(), also on failure
+ *
+ * Its secrets are not in it: project_secrets() looks up their values when it is started.
  */
 int plan_config(const struct project *p, const struct sandboxfile_sandbox *s,
 		const struct image *image, const char *home, const struct plan_start *start,

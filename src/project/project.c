@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "codec/envfile.h"
 #include "codec/manifest.h"
+#include "lib/secret_value.h"
 #include "sys/file.h"
 
 /* ---- where ---- */
@@ -159,31 +160,29 @@ static bool project_inside(const char *dir, const char *path)
 }
 
 /* A path of the host as somebody wrote it, to one that is absolute and without links. */
-static int project_host_path(const struct project *p, const struct volume *v, char **out,
-			     struct err *e)
+static int project_host_path(const struct project *p, const char *key, const char *source,
+			     char **out, struct err *e)
 {
 	auto_free char *path = NULL;
-	bool relative = v->source[0] != '/';
+	bool relative = source[0] != '/';
 	char *real;
 
-	if (asprintf(&path, "%s%s%s", relative ? p->dir : "", relative ? "/" : "", v->source) < 0) {
+	if (asprintf(&path, "%s%s%s", relative ? p->dir : "", relative ? "/" : "", source) < 0) {
 		path = NULL;
-		return err_errno(e, ENOMEM, "volumes");
+		return err_errno(e, ENOMEM, "%s", key);
 	}
 	real = realpath(path, NULL);
 	if (!real && errno == ENOENT)
-		return err_set(
-			e, ENOENT,
-			"volumes: %.200s does not exist on this host: make it, for example with "
-			"mkdir -p",
-			v->source);
+		return err_set(e, ENOENT, "%s: %.200s does not exist on this host: make it%s", key,
+			       source,
+			       !strcmp(key, "volumes") ? ", for example with mkdir -p" : "");
 	if (!real)
-		return err_errno(e, errno, "volumes: %.200s", v->source);
-	if (relative && !project_climbs(v->source) && !project_inside(p->dir, real)) {
+		return err_errno(e, errno, "%s: %.200s", key, source);
+	if (relative && !project_climbs(source) && !project_inside(p->dir, real)) {
 		err_set(e, EPERM,
-			"volumes: %.200s leads out of the project, to %.400s: if that is wanted, "
-			"write that path",
-			v->source, real);
+			"%s: %.200s leads out of the project, to %.400s: if that is wanted, write "
+			"that path",
+			key, source, real);
 		free(real);
 		return -EPERM;
 	}
@@ -199,7 +198,7 @@ static int project_volume(const struct project *p, const struct volume *v, struc
 	*out = *v;
 	out->source = out->guest = out->owner = NULL;
 	if (v->kind == VOLUME_HOST)
-		rc = project_host_path(p, v, &out->source, e);
+		rc = project_host_path(p, "volumes", v->source, &out->source, e);
 	else if (v->source)
 		out->source = strdup(v->source);
 	out->guest = strdup(v->guest);
@@ -230,6 +229,59 @@ int project_volumes(const struct project *p, const struct sandboxfile_sandbox *s
 	}
 	if (rc)
 		volume_list_fini(out);
+	return rc;
+}
+
+/* ---- secrets ---- */
+
+static int project_secret_file(const struct project *p, struct secret *s,
+			       const struct secret_source *from, struct err *e)
+{
+	auto_free char *path = strndup(from->what, from->len);
+	auto_free char *real = NULL;
+	struct stat st;
+	int rc = path ? project_host_path(p, "secrets", path, &real, e)
+		      : err_errno(e, ENOMEM, "secrets");
+
+	if (rc)
+		return rc;
+	/* A pipe would be waited for as long as it likes. */
+	if (stat(real, &st) < 0)
+		return err_errno(e, errno, "secrets: %.200s", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "secrets: %.200s is not a regular file", path);
+	return secret_value_read(s, real, e);
+}
+
+static int project_secret(const struct project *p, const char *text, struct secret_list *out,
+			  struct err *e)
+{
+	struct secret s = { .value = NULL };
+	struct secret_source from;
+	int rc = secret_parse(text, &s, &from, e);
+
+	if (!rc)
+		rc = from.from == SECRET_FROM_FILE ? project_secret_file(p, &s, &from, e)
+						   : secret_value_find(&s, &from, e);
+	if (!rc)
+		return secret_list_add(out, &s, e);
+	secret_fini(&s);
+	return rc;
+}
+
+int project_secrets(const struct project *p, const struct sandboxfile_sandbox *s,
+		    struct secret_list *out, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < s->secrets.n && !rc; i++) {
+		rc = project_secret(p, s->secrets.v[i], out, e);
+		if (rc)
+			err_wrap(e, "%s:%u:%u", p->path, s->secrets.at[i].line,
+				 s->secrets.at[i].column);
+	}
+	if (rc)
+		secret_list_fini(out);
 	return rc;
 }
 

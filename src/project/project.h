@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "codec/sandboxfile.h"
+#include "codec/secret.h"
 
 struct project {
 	char *dir; /* absolute, without links */
@@ -41,6 +42,16 @@ void project_fini(struct project *p);
  */
 int project_volumes(const struct project *p, const struct sandboxfile_sandbox *s,
 		    struct volume_list *out, struct err *e);
+
+/**
+ * project_secrets() - the secrets of a sandbox, with their values
+ * @out: empty; for secret_list_fini()
+ *
+ * Values are looked up here and now, in the variables of this process, or in files: relative
+ * paths as for volumes.  The process leaves no core dump from then on.  No message has a value.
+ */
+int project_secrets(const struct project *p, const struct sandboxfile_sandbox *s,
+		    struct secret_list *out, struct err *e);
 
 /**
  * project_envs() - the variables of a sandbox: those of its env_file, then its envs

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of a project's sandboxes: up, status, log, exec, down, clean, in any order."""
+import http.server
 import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -157,3 +159,82 @@ def test_stale_and_half_started(project):
     assert other.poll() is None
     other.kill()
     other.wait()
+
+
+VALUE = "sk-77c1-not-for-the-guest"
+SERVE = """
+until [ -e /go ]; do sleep 0.05; done
+exec python3 -u -c "
+import socket
+s = socket.create_server(('0.0.0.0', 5432))
+while True:
+    c = s.accept()[0]
+    c.sendall(b'from db')
+    c.close()
+" """
+ASK = """exec python3 -u -c "
+import os, socket, urllib.request as u
+print(socket.create_connection(('db', 5432)).recv(20).decode())
+key = os.environ['KEY']
+u.urlopen(u.Request('http://host.microsandbox.internal:%d/', headers={'X-Key': key})).close()
+print(key)
+" """
+
+
+@pytest.fixture
+def web_server():
+    """An HTTP server on the machine's loopback that keeps the X-Key of each request."""
+    keys = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            keys.append(self.headers["X-Key"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield httpd.server_address[1], keys
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_group_and_secrets(project, web_server):
+    """Sandboxes of a group reach each other by name, one waits for the other's port, and no value is left anywhere."""
+    port, keys = web_server
+    host = f"host.microsandbox.internal:{port}"
+    project.write({
+        "web": dict(SMALL, group="shop", depends_on={"db": {"port": 5432}}, scripts={"start": ASK % port},
+                    network=[f"allow tcp loopback:{port}"], envs={"KEY": "not this"},
+                    secrets={"KEY": {"env": "MY_KEY", "hosts": [host]}}),
+        "db": dict(SMALL, group="shop", scripts={"start": SERVE}),
+    })
+    project.env["MY_KEY"] = VALUE
+    up = project.popen("up", "-d")
+    del project.env["MY_KEY"]
+    said = []
+    while not said or said[-1] != b"msb: web waits for port 5432 of db\n":
+        said.append(up.stderr.readline())
+        assert said[-1], said
+    assert not project.menv("web").exists()
+    project.msb("exec", "-q", "db", "--", "touch", "/go", check=0)
+    rest = up.communicate(timeout=TIMEOUT)[1]
+    assert up.returncode == 0, (said, rest)
+    # A command in what runs needs no value; a new start does, and is not tried without.
+    project.msb("exec", "-q", "db", "--", "true", check=0)
+    follow = log(project, "-f", "web")
+    assert (follow.returncode, follow.stdout) == (0, b"from db\nMSB_SECRET_KEY\n"), follow.stderr
+    assert keys == [VALUE]
+    p = project.msb("restart", "db", "web", check=125)
+    assert b"the environment variable MY_KEY is not set" in p.stderr
+    assert rows(project)["db"]["status"] == "running"
+    # The group is this project's own.
+    assert len(list(project.home.glob("groups/@~*/shop/*-db"))) == 1
+    for f in [*project.dir.rglob("*"), *project.home.glob("groups/**/*")]:
+        assert not f.is_file() or VALUE.encode() not in f.read_bytes(), f
+    project.msb("down", check=0)
+    project.wait_nothing_runs()
+    assert not list(project.home.glob("groups/@~*/*"))

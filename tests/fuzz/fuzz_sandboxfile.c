@@ -34,6 +34,10 @@ static void check_sandbox(const struct sandboxfile_sandbox *s)
 	check_list(&s->env_file);
 	check_list(&s->depends_on);
 	check_list(&s->command);
+	check_list(&s->secrets);
+	assert(s->secrets.n <= 32 && !s->group == !(s->scope && !strcmp(s->scope, "group")));
+	for (size_t i = 0; i < s->secrets.n; i++)
+		assert(strchr(s->secrets.v[i], '@'));
 	check_list(&s->meta.authors);
 }
 

@@ -197,6 +197,59 @@ static void test_envs(void **state)
 	project_fini(&p);
 }
 
+static void test_secrets(void **state)
+{
+	struct secret_list l = { .v = NULL };
+	char path[256], long_value[SECRET_VALUE_MAX + 2];
+	struct project p;
+
+	(void)state;
+	make("sec");
+	put("outside-key", "no");
+	put("sec/key", "from-file\r\n");
+	memset(long_value, 'x', sizeof(long_value) - 1);
+	long_value[sizeof(long_value) - 1] = '\0';
+	put("sec/long", long_value);
+	snprintf(path, sizeof(path), "%s/sec/link", dir);
+	assert_int_equal(symlink("../outside-key", path), 0);
+	snprintf(path, sizeof(path), "%s/sec/fifo", dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	put("sec/Sandboxfile", "sandboxes:\n"
+			       "  a: {image: x, secrets: {K: {file: key, hosts: [a.b]},"
+			       " E: {env: MSB_TEST_SECRET, hosts: [a.b, c.d]}}}\n"
+			       "  link: {image: x, secrets: {K: {file: link, hosts: [a.b]}}}\n"
+			       "  fifo: {image: x, secrets: {K: {file: fifo, hosts: [a.b]}}}\n"
+			       "  long: {image: x, secrets: {K: {file: long, hosts: [a.b]}}}\n"
+			       "  gone: {image: x, secrets: {K: {file: gone, hosts: [a.b]}}}\n"
+			       "  none: {image: x, secrets: {K: {hosts: [a.b]}}}\n");
+	snprintf(path, sizeof(path), "%s/sec", dir);
+	assert_int_equal(load(path, &p), 0);
+	setenv("MSB_TEST_SECRET", "from-env", 1);
+	unsetenv("K");
+	assert_int_equal(project_secrets(&p, sandboxfile_find(p.file, "a"), &l, &err), 0);
+	assert_int_equal(l.n, 2);
+	assert_string_equal(l.v[0].name, "K");
+	assert_string_equal(l.v[0].value, "from-file");
+	assert_string_equal(l.v[1].value, "from-env");
+	assert_int_equal(l.v[1].n_hosts, 2);
+	secret_list_fini(&l);
+	assert_int_equal(project_secrets(&p, sandboxfile_find(p.file, "link"), &l, &err), -EPERM);
+	assert_non_null(strstr(err.msg, ":3:30: secrets: link leads out of the project"));
+	err_clear(&err);
+	assert_int_equal(project_secrets(&p, sandboxfile_find(p.file, "fifo"), &l, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "fifo is not a regular file"));
+	err_clear(&err);
+	assert_int_equal(project_secrets(&p, sandboxfile_find(p.file, "long"), &l, &err), -EINVAL);
+	assert_null(strstr(err.msg, "xxx"));
+	err_clear(&err);
+	assert_int_equal(project_secrets(&p, sandboxfile_find(p.file, "gone"), &l, &err), -ENOENT);
+	err_clear(&err);
+	assert_int_equal(project_secrets(&p, sandboxfile_find(p.file, "none"), &l, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "the environment variable K is not set"));
+	assert_int_equal(l.n, 0);
+	project_fini(&p);
+}
+
 static void test_envfile(void **state)
 {
 	static const struct {
@@ -237,7 +290,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_DIR(test_locate), IN_DIR(test_not_a_file), IN_DIR(test_volumes),
-		IN_DIR(test_envs),   TEST(test_envfile),
+		IN_DIR(test_envs),   IN_DIR(test_secrets),    TEST(test_envfile),
 	};
 
 	return test_run(tests);

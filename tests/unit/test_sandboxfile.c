@@ -84,6 +84,7 @@ static void test_every_key(void **state)
 				   "  authors: [Ada]\n"
 				   "  description: things\n"
 				   "  tags: [a, b]\n"
+				   "groups: {shop: {version: 1.0.0, meta: {tags: [x]}}, bank: }\n"
 				   "sandboxes:\n"
 				   "  web:\n"
 				   "    image: microsandbox/python:3.11\n"
@@ -114,16 +115,20 @@ static void test_every_key(void **state)
 				   "    timeout: 90\n"
 				   "  db:\n"
 				   "    image: postgres\n"
-				   "    envs: {USER: x, EMPTY: , N: 12}\n";
+				   "    envs: {USER: x, EMPTY: , N: 12}\n"
+				   "    group: shop\n";
 	struct sandboxfile *f = good(text);
 	const struct sandboxfile_sandbox *s = sandboxfile_find(f, "web");
 
 	(void)state;
 	assert_int_equal(notes.n, 0);
+	assert_string_equal(f->groups[0].name, "shop");
+	assert_string_equal(f->groups[0].version, "1.0.0");
+	assert_int_equal(f->n_groups, 2);
 	assert_string_equal(f->meta.authors.v[0], "Ada");
 	assert_string_equal(f->meta.tags.v[1], "b");
 	assert_string_equal(f->meta.description, "things");
-	assert_int_equal(s->at.line, 7);
+	assert_int_equal(s->at.line, 8);
 	assert_int_equal(s->at.column, 3);
 	assert_string_equal(s->version, "1.2.3-rc.1");
 	assert_string_equal(s->meta.homepage, "https://example.org");
@@ -134,7 +139,7 @@ static void test_every_key(void **state)
 	assert_string_equal(s->volumes.v[0].source, "./src");
 	assert_true(s->volumes.v[0].readonly);
 	assert_int_equal(s->volumes.v[1].kind, VOLUME_NAMED);
-	assert_int_equal(s->volume_at[1].line, 17);
+	assert_int_equal(s->volume_at[1].line, 18);
 	assert_int_equal(s->volumes.v[2].size, 64ull << 20);
 	assert_int_equal(s->ports.n, 3);
 	assert_int_equal(s->ports.v[0].host, 8080);
@@ -156,7 +161,8 @@ static void test_every_key(void **state)
 	assert_string_equal(s->envs.v[1], "EMPTY=");
 	assert_string_equal(s->envs.v[2], "N=12");
 	assert_int_equal(s->memory_bytes, 0);
-	assert_null(s->scope);
+	assert_string_equal(s->group, "shop");
+	assert_string_equal(s->scope, "group");
 	sandboxfile_free(f);
 }
 
@@ -239,7 +245,7 @@ static void test_wrong_values(void **state)
 				 "10m or 2h, at least 1ms");
 	bad_key("version: one", "F:4:14: version: 'one' is not a version such as 1.0.0");
 	bad_key("workdir: src", "F:4:14: workdir: 'src' is not an absolute path in the sandbox");
-	bad_key("scope: local", "F:4:12: scope is 'local': use one of none, public, any");
+	bad_key("scope: local", "F:4:12: scope is 'local': use one of none, group, public, any");
 	bad_key("envs: [\"=x\"]", "F:4:12: envs: '=x' is not NAME=value");
 	bad_key("envs: [A]", "F:4:12: envs: 'A' is not NAME=value");
 	bad_key("envs: A=1", "F:4:11: envs takes a list, as in [DEBUG=1]");
@@ -281,6 +287,124 @@ static void test_refused_keys(void **state)
 				    "directory by `volumes`");
 	bad_key("exports: {a: /b}", "F:4:5: exports is not supported: share a named volume or a "
 				    "directory by `volumes`");
+}
+
+static void test_groups(void **state)
+{
+	struct sandboxfile *f = good("sandboxes:\n"
+				     "  a: {image: x, group: g}\n"
+				     "  b: {image: x, scope: GROUP, group: g}\n"
+				     "  A: {image: x, group: h}\n"
+				     "  c: {image: x}\n");
+
+	(void)state;
+	assert_null(f->groups);
+	assert_string_equal(f->sandboxes[0]->scope, "group");
+	assert_string_equal(f->sandboxes[1]->scope, "group");
+	assert_null(f->sandboxes[3]->group);
+	assert_null(f->sandboxes[3]->scope);
+	sandboxfile_free(f);
+	sandboxfile_free(good("groups:\nsandboxes: {a: {image: x, group: any-name}}\n"));
+	bad_key("scope: group", "F:2:3: sandbox 'a' has scope group and no 'group', as in 'group: "
+				"backend'");
+}
+
+/* Names of others, and what goes with them. */
+static void test_groups_refused(void **state)
+{
+	(void)state;
+	bad_key("group: a/b", "F:4:12: group: 'a/b' is not the name of a group");
+	bad_key("groups: {g: }", "F:4:5: groups is not supported: a sandbox is in one group, which "
+				 "`group` names");
+	bad("sandboxes: {a: {image: x, scope: any, group: g}}",
+	    "F:1:46: group goes with scope group, not any: what else is to be reached are rules of "
+	    "network");
+	bad("sandboxes: {a: {image: x, network: {scope: none}, group: g}}",
+	    "F:1:58: group goes with scope group, not none: what else is to be reached are rules "
+	    "of network");
+	bad("groups: {backend: }\nsandboxes: {a: {image: x, group: backnd}}",
+	    "F:2:34: group: there is no 'backnd' in groups: did you mean 'backend'?");
+	bad("groups: {}\nsandboxes: {a: {image: x, group: g}}",
+	    "F:2:34: group: there is no 'g' in groups");
+	bad("sandboxes: {db: {image: x, group: g}, DB: {image: x, group: g}}",
+	    "F:1:39: group: 'db' and 'DB' have one name in the network of g");
+	bad("builds: {a: {image: x, network: {scope: group}}}",
+	    "F:1:10: scope: build 'a' can be in no group");
+	bad("builds: {a: {image: x, scope: group}}",
+	    "F:1:31: scope is 'group': use one of none, public, any");
+	bad("groups: [a]", "F:1:9: groups takes names, as in 'backend:'");
+	bad("groups: {a/b: }", "F:1:10: 'a/b' is not the name of a group");
+	bad("groups: {g: {network: {subnet: 10.0.0.0/8}}}",
+	    "F:1:14: network is not supported: members find each other by name, whatever their "
+	    "addresses");
+	bad("groups: {g: {volumes: {}}}",
+	    "F:1:14: volumes is not supported: give the sandboxes the same `volumes`");
+}
+
+static void test_secrets(void **state)
+{
+	struct sandboxfile *f = good(
+		"sandboxes:\n"
+		"  a:\n"
+		"    image: x\n"
+		"    secrets:\n"
+		"      KEY: {hosts: [api.example.org, \"*.example.com:8080\"], env: MY_KEY}\n"
+		"      TOKEN: {file: ./run/a@b, hosts: api.example.org}\n"
+		"      PLAIN: {hosts: [one.]}\n"
+		"  b: {image: x, secrets: [KEY@api.example.org, T=file:/run/t@example.org:81]}\n"
+		"  c: {image: x, secrets: }\n");
+	const struct sandboxfile_list *l = &f->sandboxes[0]->secrets;
+
+	(void)state;
+	assert_int_equal(l->n, 3);
+	assert_string_equal(l->v[0], "KEY=env:MY_KEY@api.example.org,*.example.com:8080");
+	assert_int_equal(l->at[0].line, 5);
+	assert_string_equal(l->v[1], "TOKEN=file:./run/a@b@api.example.org");
+	assert_string_equal(l->v[2], "PLAIN=env:PLAIN@one.");
+	assert_string_equal(f->sandboxes[1]->secrets.v[1], "T=file:/run/t@example.org:81");
+	assert_int_equal(f->sandboxes[2]->secrets.n, 0);
+	sandboxfile_free(f);
+}
+
+/* A value that somebody has put into the file is in no message. */
+static void test_secrets_refused(void **state)
+{
+	static const char *const leaks[] = {
+		"secrets: {K: hunter2}",
+		"secrets: {K: [hunter2]}",
+		"secrets: {K: {value: hunter2, hosts: [a.b]}}",
+		"secrets: {K: {env: A, file: hunter2, hosts: [a.b]}}",
+		"secrets: {K: {env: hunter2}}",
+		"secrets: {K: {env: hunter2, hosts: []}}",
+		"secrets: {K: {env: hunter2, hosts: [10.0.0.1]}}",
+		"secrets: {\"K=hunter2\": {hosts: [a.b]}}",
+		"secrets: [\"K=hunter2\"]",
+		"secrets: [\"K=hunter2@a.b\"]",
+		"secrets: [\"K=file:hunter2@\"]",
+		"secrets: [hunter2]",
+		"secrets: hunter2",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(leaks); i++) {
+		char text[512];
+
+		snprintf(text, sizeof(text), "sandboxes:\n  a:\n    image: x\n    %s\n", leaks[i]);
+		if (parse(text))
+			fail_msg("accepted: %s", text);
+		assert_memory_equal(err.msg, "F:4:", 4);
+		if (strstr(err.msg, "hunter2"))
+			fail_msg("%s", err.msg);
+	}
+	bad_key("secrets: {K: {hosts: [\"a.b,c.d\"]}}",
+		"F:4:27: secrets: a host of K is no domain name");
+	bad_key("secrets: {K: {hosts: [\"a.b:443\"]}}",
+		"F:4:15: secrets: secret K: port 443 is TLS, which is not supported: values are "
+		"put into plain HTTP");
+	bad_key("secrets: [K@a.b, \"K=env:X@c.d\"]", "F:4:22: secrets: K is given twice");
+	bad_key("secrets: {K: {env: X, hosts: [a.b], hots: c}}",
+		"F:4:41: secrets: a secret takes 'env' or 'file', and 'hosts', not 'hots'; its "
+		"value does not belong into the file");
 }
 
 static void test_builds(void **state)
@@ -410,6 +534,27 @@ static void test_depends_on(void **state)
 	assert_int_equal(sandboxfile_order(f, wrong, 1, order, &n, &err), -ENOENT);
 	assert_string_equal(err.msg, "no sandbox 'dbb': did you mean 'db'?");
 	sandboxfile_free(f);
+	f = good("sandboxes:\n"
+		 "  web: {image: x, depends_on: {db: {port: 5432}, api: , job: {}}}\n"
+		 "  api: {image: x, depends_on: db}\n"
+		 "  job: {image: x}\n"
+		 "  db: {image: x}\n");
+	assert_int_equal(sandboxfile_order(f, NULL, 0, order, &n, NULL), 0);
+	assert_string_equal(order[3]->name, "web");
+	assert_int_equal(f->sandboxes[0]->depends_on.n, 3);
+	assert_int_equal(f->sandboxes[0]->depends_port[0], 5432);
+	assert_int_equal(f->sandboxes[0]->depends_port[1], 0);
+	assert_int_equal(f->sandboxes[0]->depends_port[2], 0);
+	assert_null(f->sandboxes[1]->depends_port);
+	sandboxfile_free(f);
+	bad("sandboxes:\n  a: {image: x, depends_on: {b: {port: 0}}}\n",
+	    "F:2:40: port is '0': give a number from 1 to 65535");
+	bad("sandboxes:\n  a: {image: x, depends_on: {b: 1}}\n",
+	    "F:2:33: depends_on: b takes {port: NUMBER}, or nothing");
+	bad("sandboxes:\n  a: {image: x, depends_on: {b: {condition: healthy}}}\n",
+	    "F:2:34: depends_on has no 'condition': it takes {port: NUMBER}, or nothing");
+	bad("sandboxes:\n  a: {image: x, depends_on: {a: {port: 1}}}\n",
+	    "F:2:30: depends_on: 'a' cannot depend on itself");
 	bad("sandboxes:\n  a: {image: x, depends_on: [a]}\n",
 	    "F:2:30: depends_on: 'a' cannot depend on itself");
 	bad("sandboxes:\n  a: {image: x, depends_on: [c]}\n",
@@ -622,6 +767,8 @@ int main(void)
 		TEST(test_syntax),         TEST(test_all_errors),
 		TEST(test_aliases),        TEST(test_billion_laughs),
 		TEST(test_large),          TEST(test_many_errors),
+		TEST(test_groups),         TEST(test_groups_refused),
+		TEST(test_secrets),        TEST(test_secrets_refused),
 	};
 
 	return test_run(tests);
