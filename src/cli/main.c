@@ -164,6 +164,27 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_status,
 	},
 	{
+		.name = "stats",
+		.args = "[NAME...] [--watch|--json]",
+		.summary = "what the running sandboxes of this project use",
+		.details = "As their guests tell it: CPU of the last moments, 100 % being one "
+			   "processor; memory and\n"
+			   "disk in use, and how much there is; bytes received and sent; "
+			   "processes.\n",
+		.opts = stats_opts,
+		.run = cmd_stats,
+	},
+	{
+		.name = "inspect",
+		.args = "NAME",
+		.summary = "all that is known of a sandbox of this project, as JSON",
+		.details = "How it was started last, its state, image, ports, disk and paths, and "
+			   "what its entry in\n"
+			   "the Sandboxfile says for the next start.\n",
+		.opts = inspect_opts,
+		.run = cmd_inspect,
+	},
+	{
 		.name = "list",
 		.args = "[--installed] [--json]",
 		.summary = "the sandboxes of this project, or the installed ones",

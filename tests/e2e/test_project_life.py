@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of a project's sandboxes: up, status, log, exec, down, clean, in any order."""
+import fcntl
 import http.server
 import json
 import os
 import pathlib
+import pty
 import shutil
 import signal
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -44,9 +47,55 @@ def log(project, *args, **kwargs):
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=project.env, timeout=TIMEOUT, **kwargs)
 
 
+def watch(project):
+    """msb stats --watch on a terminal: two looks, then Ctrl-C."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 200))
+    p = subprocess.Popen(project.argv("stats", "--watch"), stdin=slave, stdout=slave, stderr=slave, env=project.env,
+                         start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(slave)
+    seen = b""
+    while seen.count(b"\x1b[?7h") < 2:
+        seen += os.read(master, 4096)
+    os.write(master, b"\x03")
+    assert p.wait(TIMEOUT) == -signal.SIGINT
+    os.close(master)
+    for look in seen.split(b"\x1b[H")[1:3]:
+        lines = [line.split(b"\x1b")[0].split() for line in look.splitlines()]
+        assert [line[0] for line in lines[:3]] == [b"SANDBOX", b"web", b"db"], look
+
+
+def stats_and_inspect(project):
+    web, db = json.loads(project.msb("stats", "--json", check=0).stdout)
+    assert (web["name"], db["name"], db["status"]) == ("web", "db", "running")
+    assert 1 << 20 < db["memory_bytes"] < db["memory_limit_bytes"] <= 256 << 20
+    assert 0 < db["disk_limit_bytes"] <= 64 << 20 and db["disk_bytes"] < db["disk_limit_bytes"]
+    assert db["cpus"] == 1 and db["cpu_percent"] >= 0 and db["uptime_ms"] > 0
+    assert web["processes"] >= 1
+    lines = project.msb("stats", "db", check=0).stdout.decode().splitlines()
+    assert len(lines) == 2 and lines[0].split()[0] == "SANDBOX" and lines[1].split()[0] == "db"
+    assert b"no sandbox 'none'" in project.msb("stats", "none", check=125).stderr
+    assert b"needs a terminal" in project.msb("stats", "--watch", check=2).stderr
+    watch(project)
+    info = json.loads(project.msb("inspect", "web", check=0).stdout)
+    assert (info["status"], info["reason"], info["image"]) == ("running", "", "python")
+    assert info["configuration"]["memory_bytes"] == 256 << 20 and info["configuration"]["name"] == "web"
+    assert info["command"]["argv"][:3] == ["/bin/sh", "-c", TALK]
+    assert info["state"]["started_at"] <= info["state"]["ready_at"] and info["state"]["ended_at"] is None
+    assert info["disk"]["size_bytes"] == 64 << 20 and 0 < info["disk"]["allocated_bytes"]
+    assert info["sandboxfile"]["depends_on"] == ["db"] and info["ports"] == []
+    for what in ("directory", "disk", "socket", "output_log", "supervisor_log"):
+        assert os.path.exists(info["paths"][what]), what
+    assert os.path.exists(info["image_path"]) and os.path.exists(f"/proc/{info['pid']}")
+    assert b"which sandbox" in project.msb("inspect", check=2).stderr
+
+
 def test_a_life(project):
     assert {n: r["status"] for n, r in rows(project).items()} == {"web": "created", "db": "created"}
     assert log(project, "web").returncode == 0
+    info = json.loads(project.msb("inspect", "web", check=0).stdout)
+    assert (info["status"], info["state"], info["configuration"], info["image"]) == ("created", None, None, "python")
+    assert json.loads(project.msb("stats", "--json", check=0).stdout) == []
     p = project.msb("exec", "db", "--", "true")
     assert p.returncode == 125 and b"is not running" in p.stderr and not project.menv("db").exists()
     # Two at once: each sandbox is started by one of them.
@@ -69,6 +118,7 @@ def test_a_life(project):
     assert project.msb("status", "-q", check=0).stdout == b"web\ndb\n"
     table = project.msb("status", "db", check=0).stdout.decode().splitlines()
     assert len(table) == 2 and table[1].split()[:2] == ["db", "running"]
+    stats_and_inspect(project)
     # Commands in what runs, each with its status; scripts too.
     p = project.msb("exec", "-q", "db", "--", "sh", "-c", "cat; exit 4", stdin=b"in")
     assert (p.returncode, p.stdout, p.stderr) == (4, b"in", b"")
@@ -86,6 +136,11 @@ def test_a_life(project):
     st = rows(project)
     assert st["web"]["status"] == "stopped" and st["web"]["exit_code"] == 0 and st["db"]["status"] == "running"
     assert project.state("web")["clean"]
+    info = json.loads(project.msb("inspect", "web", check=0).stdout)
+    assert (info["status"], info["pid"], info["state"]["exit_code"], info["state"]["clean"]) == ("stopped", None, 0, True)
+    assert info["state"]["ended_at"] and info["reason"]
+    stopped = json.loads(project.msb("stats", "--json", "web", check=0).stdout)
+    assert stopped[0]["memory_bytes"] is None and stopped[0]["status"] == "stopped"
     project.fsck("web")
     assert log(project, "--tail", "2", "web").stdout == b"ready\nbye\n"
     assert log(project, "--since", "2050-01-01T00:00:00Z", "web").stdout == b""
