@@ -135,6 +135,7 @@ int cmd_restart(const struct cli_command *cmd, int argc, char **argv);
 int cmd_run(const struct cli_command *cmd, int argc, char **argv);
 int cmd_server(const struct cli_command *cmd, int argc, char **argv);
 int cmd_shell(const struct cli_command *cmd, int argc, char **argv);
+int cmd_cp(const struct cli_command *cmd, int argc, char **argv);
 int cmd_inspect(const struct cli_command *cmd, int argc, char **argv);
 int cmd_stats(const struct cli_command *cmd, int argc, char **argv);
 int cmd_status(const struct cli_command *cmd, int argc, char **argv);
@@ -149,8 +150,8 @@ int cmd_completion(const struct cli_command *cmd, int argc, char **argv);
 extern const struct cli_opt exe_opts[], doctor_opts[], mcp_opts[], net_opts[], server_opts[],
 	supervise_opts[], volume_opts[];
 extern const struct cli_opt add_opts[], build_opts[], check_opts[], init_opts[], remove_opts[];
-extern const struct cli_opt clean_opts[], down_opts[], install_opts[], list_opts[], log_opts[],
-	inspect_opts[], run_opts[], stats_opts[], status_opts[], up_opts[];
+extern const struct cli_opt clean_opts[], cp_opts[], down_opts[], install_opts[], list_opts[],
+	log_opts[], inspect_opts[], run_opts[], stats_opts[], status_opts[], up_opts[];
 extern const struct cli_opt pull_opts[], login_opts[], logout_opts[], images_opts[], rmi_opts[],
 	load_opts[], save_opts[], df_opts[], prune_opts[];
 

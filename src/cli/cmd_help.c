@@ -105,7 +105,7 @@ static const char completion_bash_end[] =
 	"\t\tCOMPREPLY=($(compgen -S : -W \"$($msb volume ls -q 2>/dev/null)\" -- \"$cur\")"
 	" $(compgen -f -- \"$cur\"))\n"
 	"\telif [[ $cur != -* && $cmd =~ "
-	"^(run|r|shell|exec|up|down|restart|status|ps|stats|inspect|log|clean)$ ]]; then\n"
+	"^(run|r|shell|exec|up|down|restart|status|ps|stats|inspect|cp|log|clean)$ ]]; then\n"
 	"\t\tCOMPREPLY=($(compgen -W \"$($msb list -q 2>/dev/null)\" -- \"$cur\"))\n"
 	"\telif [[ $cur == -* ]]; then\n"
 	"\t\tCOMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
@@ -154,7 +154,7 @@ static void completion_zsh(void)
 static void completion_fish(void)
 {
 	printf("complete -c msb -n '__fish_seen_subcommand_from run shell exec up down restart "
-	       "status stats inspect log clean' -f -a '(msb list -q 2>/dev/null)'\n"
+	       "status stats inspect cp log clean' -f -a '(msb list -q 2>/dev/null)'\n"
 	       "complete -c msr -f -a '(msb list -q 2>/dev/null)'\n");
 	char when[160];
 

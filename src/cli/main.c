@@ -185,6 +185,18 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_inspect,
 	},
 	{
+		.name = "cp",
+		.args = "NAME:PATH PATH | PATH NAME:PATH [OPTIONS]",
+		.summary = "copy files out of a sandbox of this project, or into it",
+		.details = "Files, and directories with all they hold, with their modes; into a "
+			   "directory that is\n"
+			   "there, or as what the target is called. Links and devices are "
+			   "not copied; the\n"
+			   "exit status is 1 then.\n",
+		.opts = cp_opts,
+		.run = cmd_cp,
+	},
+	{
 		.name = "list",
 		.args = "[--installed] [--json]",
 		.summary = "the sandboxes of this project, or the installed ones",

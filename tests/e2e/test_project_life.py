@@ -90,12 +90,77 @@ def stats_and_inspect(project):
     assert b"which sandbox" in project.msb("inspect", check=2).stderr
 
 
+def tree(directory):
+    """Of all below it: mode and content, or None of a directory."""
+    return {str(p.relative_to(directory)): (p.stat().st_mode & 0o7777, None if p.is_dir() else p.read_bytes())
+            for p in directory.rglob("*") if not p.is_symlink()}
+
+
+def copies(project):
+    src = project.dir / "src"
+    (src / "sub/deep").mkdir(parents=True)
+    (src / "sub").chmod(0o750)
+    for name, mode, data in (("empty", 0o600, b""), ("sub/run", 0o755, b"#!/bin/sh\n"), ("sub/ä b", 0o644, b"\0\xff"),
+                             ("big", 0o640, os.urandom(3 << 20))):
+        (src / name).write_bytes(data)
+        (src / name).chmod(mode)
+    want = tree(src)
+    p = project.msb("cp", str(src), "db:/root/one", check=0)
+    assert (p.stdout, p.stderr) == (b"", b"")
+    project.msb("cp", str(src), "db:/root", check=0)
+    project.msb("cp", str(src), "db:/root", check=0)  # onto itself
+    for name in ("one", "src"):
+        project.msb("cp", f"db:/root/{name}", str(project.dir / f"back-{name}"), check=0)
+        assert tree(project.dir / f"back-{name}") == want
+    # One file: into a directory, and by another name over what is there; its mode, without set-id bits.
+    back = project.dir / "back"
+    back.mkdir()
+    (back / "b").write_bytes(b"old")
+    project.msb("exec", "-q", "db", "--", "sh", "-c", "printf x >/root/s; chmod 4711 /root/s; ln -s /etc /root/one/link;"
+                " mkfifo /root/one/fifo; printf kept >/root/one/empty", check=0)
+    project.msb("cp", "db:/root/s", str(back), check=0)
+    project.msb("cp", "db:/root/s", str(back / "b"), check=0)
+    assert tree(back) == {"s": (0o711, b"x"), "b": (0o711, b"x")}
+    # Links and pipes stay behind, and that is said; nothing goes through a link that is here already.
+    (back / "one").mkdir()
+    (back / "one/sub").symlink_to(project.dir / "src")
+    p = project.msb("cp", "db:/root/one", str(back))
+    assert p.returncode == 125 and b"cannot open the directory sub" in p.stderr, p.stderr
+    assert tree(src) == want
+    (back / "one/sub").unlink()
+    p = project.msb("cp", "db:/root/one", str(back))
+    assert p.returncode == 1 and p.stderr.count(b"not copied") == 2, p.stderr
+    got = tree(back / "one")
+    assert got.pop("empty") == (0o600, b"kept") and got == {k: v for k, v in want.items() if k != "empty"}
+    (src / "link").symlink_to("/etc/passwd")
+    p = project.msb("cp", str(src), "db:/root/two")
+    assert p.returncode == 1 and b"link is neither a file nor a directory" in p.stderr
+    assert project.msb("exec", "-q", "db", "--", "ls", "/root/two", check=0).stdout.split() == [b"big", b"empty", b"sub"]
+    for args, status, text in ((("db:/none", "x"), 125, b"No such file"), (("db:/root/s", "x/"), 125, b"not a directory"),
+                               ((str(src), "db:/root/s"), 125, b"no directory"), (("db:/a", "web:/a"), 2, b"one of them"),
+                               (("a", "b"), 2, b"one of them"), (("db:a", "b"), 2, b"absolute"),
+                               (("none:/a", "b"), 125, b"no sandbox 'none'"), (("-u", "nobody", "db:/root/s", "x"), 125, b"s"),
+                               (("/dev/null", "db:/root/n"), 125, b"neither a file")):
+        p = project.msb("cp", *args)
+        assert p.returncode == status and text in p.stderr, (args, p.stderr)
+    # Nothing is left of a copy that is stopped.
+    project.msb("exec", "-q", "db", "--", "truncate", "-s", "100G", "/root/huge", check=0)
+    p = project.popen("cp", "db:/root/huge", str(back))
+    wait_for(lambda: list(back.glob(".msb-cp-*")), seconds=TIMEOUT)
+    p.terminate()
+    p.communicate(timeout=TIMEOUT)
+    assert p.returncode == 128 + signal.SIGTERM and not (back / "huge").exists()
+    assert not [p for p in project.dir.rglob(".msb-cp-*")] and not (project.dir / "x").exists()
+
+
 def test_a_life(project):
     assert {n: r["status"] for n, r in rows(project).items()} == {"web": "created", "db": "created"}
     assert log(project, "web").returncode == 0
     info = json.loads(project.msb("inspect", "web", check=0).stdout)
     assert (info["status"], info["state"], info["configuration"], info["image"]) == ("created", None, None, "python")
     assert json.loads(project.msb("stats", "--json", check=0).stdout) == []
+    p = project.msb("cp", "db:/etc/passwd", "x")
+    assert p.returncode == 125 and b"is not running" in p.stderr
     p = project.msb("exec", "db", "--", "true")
     assert p.returncode == 125 and b"is not running" in p.stderr and not project.menv("db").exists()
     # Two at once: each sandbox is started by one of them.
@@ -119,6 +184,7 @@ def test_a_life(project):
     table = project.msb("status", "db", check=0).stdout.decode().splitlines()
     assert len(table) == 2 and table[1].split()[:2] == ["db", "running"]
     stats_and_inspect(project)
+    copies(project)
     # Commands in what runs, each with its status; scripts too.
     p = project.msb("exec", "-q", "db", "--", "sh", "-c", "cat; exit 4", stdin=b"in")
     assert (p.returncode, p.stdout, p.stderr) == (4, b"in", b"")

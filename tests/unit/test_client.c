@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "codec/sandbox_config.h"
 #include "lib/client.h"
+#include "lib/guestfiles.h"
 #include "sys/tree.h"
 
 #define CHANNELS 3
@@ -452,6 +453,52 @@ static void connecting_needs_a_supervisor(void **state)
 
 #define CLIENT_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* A guest names the entries of its directories: only plain segments are taken. */
+static void names_of_a_guest_are_segments(void **state)
+{
+	static const struct {
+		const char *name;
+		size_t len;
+		bool good;
+	} names[] = {
+		{ "a", 1, true },        { "..a", 3, true }, { "\xc3\xa4 b", 4, true },
+		{ "", 0, false },        { ".", 1, false },  { "..", 2, false },
+		{ "a/b", 3, false },     { "/", 1, false },  { "a#b", 3, false },
+		{ "../../x", 7, false },
+	};
+	struct guestfiles_entry n;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const struct frame_dirent d = {
+			.name = { (const uint8_t *)names[i].name, (uint32_t)names[i].len },
+			.mode = S_IFREG | 0640,
+			.size = 7,
+		};
+		struct err e = ERR_INIT;
+		struct buf b = BUF_INIT;
+		char *zero;
+
+		assert_int_equal(frame_encode_dirent(&b, &d), 0);
+		/* We would not say what a guest may. */
+		zero = memmem(buf_data(&b), buf_len(&b), "a#b", 3);
+		if (zero)
+			zero[1] = '\0';
+		assert_int_equal(guestfiles_next(&b, &n, &e), names[i].good ? 1 : -EPROTO);
+		if (names[i].good) {
+			assert_string_equal(n.name, names[i].name);
+			assert_int_equal(n.info.mode, S_IFREG | 0640);
+			assert_int_equal(n.info.size, 7);
+			assert_int_equal(guestfiles_next(&b, &n, &e), 0);
+		}
+		buf_reset(&b);
+		/* A list that ends in the middle of an entry. */
+		assert_int_equal(buf_append(&b, "\x08\0\0\0ab", 6), 0);
+		assert_int_equal(guestfiles_next(&b, &n, &e), -EPROTO);
+		buf_fini(&b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -469,6 +516,7 @@ int main(void)
 		CLIENT_TEST(unknown_and_odd_frames_are_ignored),
 		CLIENT_TEST(frames_may_come_byte_by_byte),
 		TEST(connecting_needs_a_supervisor),
+		TEST(names_of_a_guest_are_segments),
 	};
 
 	return test_run(tests);
