@@ -36,7 +36,9 @@ enum add_opt {
 	ADD_IMPORT,
 	ADD_EXPORT,
 	ADD_SCOPE,
+	ADD_GROUP,
 	ADD_NETWORK,
+	ADD_SECRET,
 	ADD_TIMEOUT,
 	ADD_START,
 	ADD_FILE,
@@ -66,10 +68,15 @@ const struct cli_opt add_opts[] = {
 	[ADD_SCRIPT] = { "script", NULL, "", "NAME=TEXT", "a script, for NAME~SCRIPT (repeatable)" },
 	[ADD_IMPORT] = { "import", NULL, "", "NAME=PATH", "not supported: use --volume" },
 	[ADD_EXPORT] = { "export", NULL, "", "NAME=PATH", "not supported: use --volume" },
-	[ADD_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, public, any" },
+	[ADD_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, group, public, any" },
+	[ADD_GROUP] = { "group", NULL, "", "GROUP",
+			"scope group: the sandboxes of GROUP, by name, and nobody else" },
 	[ADD_NETWORK] = { "network", NULL, "", "RULE",
 			  "a line of the network's rules: 'allow tcp example.org:443' "
 			  "(repeatable)" },
+	[ADD_SECRET] = { "secret", NULL, "", "NAME[=FROM]@HOST[:PORT]",
+			 "a value that only these hosts get, over HTTP; FROM is env:VARIABLE or "
+			 "file:PATH (repeatable)" },
 	[ADD_TIMEOUT] = { "timeout", NULL, "", "TIME", "the longest time of a run: 90, 10m" },
 	[ADD_START] = { "start", NULL, "", "TEXT", "the script that runs by default" },
 	[ADD_FILE] = PROJECT_OPT_FILE,
@@ -103,7 +110,9 @@ static const struct {
 	[ADD_IMPORT] = { "imports", ADD_AS_MAP },
 	[ADD_EXPORT] = { "exports", ADD_AS_MAP },
 	[ADD_SCOPE] = { "scope", ADD_AS_TEXT },
+	[ADD_GROUP] = { "group", ADD_AS_TEXT },
 	[ADD_NETWORK] = { "network", ADD_AS_LIST },
+	[ADD_SECRET] = { "secrets", ADD_AS_LIST },
 	[ADD_TIMEOUT] = { "timeout", ADD_AS_WORD },
 };
 

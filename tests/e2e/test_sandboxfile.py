@@ -66,21 +66,22 @@ def test_add_writes_every_flag_as_its_key(project):
     (project.path / "src").mkdir()
     (project.path / ".env").write_text("A=1\n")
     project.msb("init")
-    project.msb("add", "db", "cache", "--image", "python", "--memory", "512", "--env", "A=1")
+    project.msb("add", "db", "cache", "--image", "python", "--memory", "512", "--env", "A=1", "--group", "shop")
     project.msb("add", "web", "-i", "microsandbox/node:20", "--memory", "2G", "--cpu", "2", "--disk", "1G",
                 "--shell", "/bin/bash", "-v", "./src:/src:ro", "--tmpfs", "/t:size=64M", "-p", "8080:80",
                 "-p", "9000", "--env", "X=two words", "--env", "Y=", "--env-file", ".env", "--depends-on", "db",
                 "--workdir", "/src", "--user", "1000", "--script", "test=pytest -q", "--start", "one\ntwo\n",
-                "--scope", "any", "--network", "allow any", "--timeout", "10m", "--", "sleep", "10")
+                "--scope", "any", "--network", "allow any", "--secret", "K=env:T@a.example:81", "--timeout", "10m", "--",
+                "sleep", "10")
     # As another reader of YAML has it.
     assert yaml.safe_load(project.text)["sandboxes"] == {
-        "db": {"image": "python", "memory": 512, "envs": ["A=1"]},
-        "cache": {"image": "python", "memory": 512, "envs": ["A=1"]},
+        "db": {"image": "python", "memory": 512, "envs": ["A=1"], "group": "shop"},
+        "cache": {"image": "python", "memory": 512, "envs": ["A=1"], "group": "shop"},
         "web": {"image": "microsandbox/node:20", "memory": "2G", "cpus": 2, "disk": "1G", "shell": "/bin/bash",
                 "volumes": ["./src:/src:ro"], "tmpfs": ["/t:size=64M"], "ports": ["8080:80", "9000"],
                 "envs": ["X=two words", "Y="], "env_file": [".env"], "depends_on": ["db"], "workdir": "/src",
                 "user": "1000", "scripts": {"test": "pytest -q", "start": "one\ntwo\n"}, "scope": "any",
-                "network": ["allow any"], "timeout": "10m", "command": ["sleep", "10"]}}
+                "network": ["allow any"], "secrets": ["K=env:T@a.example:81"], "timeout": "10m", "command": ["sleep", "10"]}}
     project.text += "\nbuilds:\n  tools: {image: python, steps: [\"true\"]}\n"
     project.msb("add", "built", "--build", "tools")
     assert yaml.safe_load(project.text)["sandboxes"].pop("built") == {"build": "tools"}
@@ -113,7 +114,9 @@ def test_what_add_refuses_changes_nothing(project):
             (("b", "c", "--image", "x", "-p", "81"), "port 81 is published by"),
             (("b", "--image", "x", "-p", "70000:1"), "port '70000:1'"),
             (("b", "--image", "x", "--depends-on", "q"), "no sandbox 'q'"),
-            (("b", "--image", "x", "--scope", "local"), "use one of none, public"),
+            (("b", "--image", "x", "--scope", "local"), "use one of none, group, public"),
+            (("b", "--image", "x", "--scope", "group"), "no 'group'"),
+            (("b", "--image", "x", "--secret", "K=hunter2@a.b"), "write =env:VARIABLE"),
             (("b", "--image", "./x"), "is a path"),
             (("b", "--image", "x", "--import", "n=/p"), "imports is not supported"),
             (("b", "--image", "x", "--env", b"A=\xff"), "UTF-8")]:
