@@ -20,6 +20,8 @@
 #include "codec/sandboxfile_internal.h"
 #include "codec/sandboxfile_keys.h"
 
+#define SANDBOXFILE_MADE_MAX (4u * SANDBOXFILE_BYTES_MAX)
+
 /* ---- notes ---- */
 
 static bool sandboxfile_before(struct ytree_at a, struct ytree_at b)
@@ -102,6 +104,26 @@ const char *sandboxfile_text(struct sandboxfile_reader *r, const char *key,
 		return NULL;
 	}
 	return v->text;
+}
+
+/*
+ * An alias costs nothing where it stands for a node.  A text that is put together is a copy, and
+ * by aliases there could be any number of them.
+ */
+char *sandboxfile_make(struct sandboxfile_reader *r, const char *key, struct ytree_at at,
+		       size_t size)
+{
+	char *text;
+
+	if (size > SANDBOXFILE_MADE_MAX - r->made) {
+		sandboxfile_bad(r, at, "%s: too much text comes by aliases", key);
+		return NULL;
+	}
+	r->made += size;
+	text = ytree_alloc(r->f->tree, size);
+	if (!text)
+		sandboxfile_memory(r);
+	return text;
 }
 
 /* "1.5G" by a list of units, the first for a number alone. */
@@ -289,9 +311,9 @@ static int sandboxfile_bind_pairs(struct sandboxfile_reader *r, const struct san
 			return -EINVAL;
 		if (strchr(name->text, '='))
 			return sandboxfile_bad(r, name->at, "%s: a name cannot hold '='", k->name);
-		pair = ytree_alloc(r->f->tree, size);
+		pair = sandboxfile_make(r, k->name, name->at, size);
 		if (!pair)
-			return sandboxfile_memory(r);
+			return -EINVAL;
 		snprintf(pair, size, "%s=%s", name->text, text);
 		rc = sandboxfile_take(r, k, owner, pair, name->at);
 		l->at[l->n] = name->at;

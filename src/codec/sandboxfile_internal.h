@@ -11,6 +11,7 @@ struct sandboxfile_reader {
 	struct sandboxfile *f;
 	struct sandboxfile_notes *notes;
 	bool no_memory;
+	size_t made; /* bytes of texts that were put together from the file's */
 };
 
 /* Notes an error. Return: -EINVAL. */
@@ -29,6 +30,9 @@ int sandboxfile_bind_sandboxes(struct sandboxfile_reader *r, const struct ytree_
 int sandboxfile_memory(struct sandboxfile_reader *r);
 const char *sandboxfile_text(struct sandboxfile_reader *r, const char *key,
 			     const struct ytree_node *v);
+/* Room for a text that is put together; NULL after a message. */
+char *sandboxfile_make(struct sandboxfile_reader *r, const char *key, struct ytree_at at,
+		       size_t size);
 int sandboxfile_number(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
 		       const char *text, struct ytree_at at, uint64_t *out);
 int sandboxfile_take(struct sandboxfile_reader *r, const struct sandboxfile_key *k, void *owner,

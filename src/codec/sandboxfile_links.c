@@ -132,6 +132,18 @@ static int links_secret_parts(struct sandboxfile_reader *r, const struct ytree_n
 	return rc;
 }
 
+static size_t links_hosts_size(const struct ytree_node *hosts)
+{
+	size_t size = 0;
+
+	if (hosts->kind != YTREE_LIST)
+		return hosts->kind == YTREE_SCALAR ? hosts->len + 1 : 0;
+	for (size_t i = 0; i < hosts->n; i++)
+		if (hosts->child[i]->kind == YTREE_SCALAR)
+			size += hosts->child[i]->len + 1;
+	return size;
+}
+
 /* "NAME=env:VARIABLE@HOST,HOST", which the take() of the key then judges. */
 static int links_secret_text(struct sandboxfile_reader *r, const struct links_secret *p,
 			     const struct ytree_node *v, char **out)
@@ -150,10 +162,10 @@ static int links_secret_text(struct sandboxfile_reader *r, const struct links_se
 	if (n > SECRET_HOSTS_MAX)
 		return sandboxfile_bad(r, hosts->at, "secrets: %.80s has more than %u hosts",
 				       p->name, SECRET_HOSTS_MAX);
-	size = strlen(p->name) + strlen(from) + 8 + n * (NETRULE_TEXT_MAX + 1);
-	to = ytree_alloc(r->f->tree, size);
+	size = strlen(p->name) + strlen(from) + 8 + links_hosts_size(hosts);
+	to = sandboxfile_make(r, "secrets", v->at, size);
 	if (!to)
-		return sandboxfile_memory(r);
+		return -EINVAL;
 	len = (size_t)snprintf(to, size, "%s=%s:%s", p->name, p->file ? "file" : "env", from);
 	for (size_t i = 0; i < n; i++) {
 		const struct ytree_node *host = hosts->kind == YTREE_LIST ? hosts->child[i] : hosts;

@@ -690,6 +690,31 @@ static void test_billion_laughs(void **state)
 	assert_string_equal(err.msg, "F:257:7: too many anchors");
 }
 
+/* A text that is put together is a copy: of those there is no end by aliases, either. */
+static void test_many_copies(void **state)
+{
+	struct buf b = BUF_INIT;
+	char line[64];
+
+	(void)state;
+	append(&b, "v: &v \"");
+	for (int i = 0; i < 500; i++)
+		append(&b, "0123456789012345678901234567890123456789012345678901234567890123456789"
+			   "012345678901234567890123456789");
+	append(&b, "\"\nx-e: &e\n");
+	for (int i = 0; i < 100; i++) {
+		snprintf(line, sizeof(line), "  N%d: *v\n", i);
+		append(&b, line);
+	}
+	append(&b, "sandboxes:\n");
+	for (int i = 0; i < 256; i++) {
+		snprintf(line, sizeof(line), "  s%d: {image: x, envs: *e}\n", i);
+		append(&b, line);
+	}
+	assert_null(timed(&b));
+	assert_non_null(strstr(err.msg, "envs: too much text comes by aliases"));
+}
+
 static void repeat(struct buf *b, const char *s, size_t size)
 {
 	while (buf_len(b) + strlen(s) <= size)
@@ -758,17 +783,29 @@ static void test_many_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_seed),           TEST(test_every_key),
-		TEST(test_nothing_in_it),  TEST(test_unknown_keys),
-		TEST(test_wrong_values),   TEST(test_network_of_others),
-		TEST(test_refused_keys),   TEST(test_builds),
-		TEST(test_builds_refused), TEST(test_volumes_and_ports),
-		TEST(test_depends_on),     TEST(test_cycle),
-		TEST(test_syntax),         TEST(test_all_errors),
-		TEST(test_aliases),        TEST(test_billion_laughs),
-		TEST(test_large),          TEST(test_many_errors),
-		TEST(test_groups),         TEST(test_groups_refused),
-		TEST(test_secrets),        TEST(test_secrets_refused),
+		TEST(test_seed),
+		TEST(test_every_key),
+		TEST(test_nothing_in_it),
+		TEST(test_unknown_keys),
+		TEST(test_wrong_values),
+		TEST(test_network_of_others),
+		TEST(test_refused_keys),
+		TEST(test_builds),
+		TEST(test_builds_refused),
+		TEST(test_volumes_and_ports),
+		TEST(test_depends_on),
+		TEST(test_cycle),
+		TEST(test_syntax),
+		TEST(test_all_errors),
+		TEST(test_aliases),
+		TEST(test_billion_laughs),
+		TEST(test_large),
+		TEST(test_many_errors),
+		TEST(test_many_copies),
+		TEST(test_groups),
+		TEST(test_groups_refused),
+		TEST(test_secrets),
+		TEST(test_secrets_refused),
 	};
 
 	return test_run(tests);
