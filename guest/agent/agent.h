@@ -62,6 +62,7 @@ struct agent {
 	struct list interps; /* struct interp: interpreters of REPL_RUN */
 	size_t repl_code_bytes; /* code that waits to be run, of all calls */
 	pid_t pump_pid; /* of the volumes (volumes.c); 0 = there is none */
+	unsigned stop_signal; /* of the sandbox's own command, at SHUTDOWN; 0 = SIGTERM */
 };
 
 /**

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "agent/dirs.h"
 #include "agent/volumes.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -175,10 +176,17 @@ int boot_seed(uint64_t realtime_ns, const uint8_t *entropy, size_t n, struct err
 
 int boot_configure(struct agent *a, const struct frame_configure *c, struct err *e)
 {
-	int rc = root_mount(a, c, e);
+	int rc;
 
-	if (!rc)
+	if (c->stop_signal > 64)
+		return err_set(e, EPROTO, "CONFIGURE: no signal has the number %u", c->stop_signal);
+	a->stop_signal = c->stop_signal;
+	rc = root_mount(a, c, e);
+	if (!rc) {
+		/* Before the volumes: nothing is made in what the user has mounted. */
+		dirs_configure(c);
 		rc = net_configure(c, e);
+	}
 	/* Last: it goes on when the others are done. */
 	return rc ? rc : volumes_configure(a, c, e);
 }

@@ -344,6 +344,7 @@ static int exec_start(struct exec *x, const struct frame_exec *req, struct spawn
 	x->report_fd = pipes[0];
 	report = pipes[1];
 	s->fds = fds;
+	x->proc.command = req->flags & EXEC_COMMAND;
 	rc = loop_watch_add(x->agent->loop, &x->report, x->report_fd, EPOLLIN);
 	if (rc)
 		return err_errno(e, -rc, "cannot start a process: epoll");

@@ -3,8 +3,9 @@
  * DOC: Theory of operation
  *
  * Purpose
- *   SHUTDOWN: SIGTERM to every process, after the grace period SIGKILL, then the file
- *   systems, then the reset that the engine takes for the end of the machine (there is
+ *   SHUTDOWN: SIGTERM to every process, to the sandbox's own command what the image's
+ *   StopSignal is, after the grace period SIGKILL, then the file systems, then the reset that
+ *   the engine takes for the end of the machine (there is
  *   no ACPI to power off with).
  *
  * States
@@ -115,7 +116,10 @@ void power_shutdown(struct agent *a, uint32_t grace_ms)
 	power.state = POWER_TERM;
 	loop_timer_init(&power.timer, power_timer);
 	a->reaped = power_reaped;
-	kill(-1, SIGTERM);
+	if (a->stop_signal && a->stop_signal != SIGTERM)
+		proc_terminate(a, (int)a->stop_signal);
+	else
+		kill(-1, SIGTERM);
 	/* Also stopped processes are to take the signal. */
 	kill(-1, SIGCONT);
 	loop_timer_set(a->loop, &power.timer, grace_ms);

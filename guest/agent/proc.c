@@ -109,6 +109,43 @@ int proc_signal(struct proc *p, int sig, bool group)
 	return kill(group ? -p->pid : p->pid, sig) ? -errno : 0;
 }
 
+static bool proc_is_of_command(const struct agent *a, pid_t session)
+{
+	list_for_each (i, tmp, &a->procs) {
+		const struct proc *p = list_entry(i, struct proc, node);
+
+		if (p->command && p->session == session)
+			return true;
+	}
+	return false;
+}
+
+void proc_terminate(struct agent *a, int sig)
+{
+	auto_close int fd = openat(a->proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	if (!dir) {
+		kill(-1, SIGTERM);
+		return;
+	}
+	take_fd(&fd);
+	while ((d = readdir(dir))) {
+		pid_t pid = (pid_t)strtol(d->d_name, NULL, 10);
+
+		if (pid > 1 && !proc_is_of_command(a, getsid(pid)))
+			kill(pid, SIGTERM);
+	}
+	closedir(dir);
+	list_for_each (i, tmp, &a->procs) {
+		struct proc *p = list_entry(i, struct proc, node);
+
+		if (p->command)
+			proc_signal(p, sig, false);
+	}
+}
+
 /* Without cgroups: every process of the session, found in /proc. */
 static void proc_kill_session(struct agent *a, pid_t session)
 {

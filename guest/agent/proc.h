@@ -11,6 +11,7 @@
  * in the cgroup, which is removed when it is found empty.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -23,6 +24,7 @@ struct proc {
 	pid_t session; /* its pid, also after it was reaped */
 	unsigned cgroup; /* number; 0 = none */
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
+	bool command; /* the sandbox's own (EXEC_COMMAND) */
 	void (*exited)(struct proc *p, int status, const struct rusage *ru);
 };
 
@@ -40,6 +42,13 @@ pid_t proc_fork(struct agent *a, struct proc *p, bool own_group, struct err *e);
 
 /* A signal to the process, or (@group) to its process group. -ESRCH when it is gone. */
 int proc_signal(struct proc *p, int sig, bool group);
+
+/*
+ * The polite end of everything: SIGTERM to all processes, but @sig to the sandbox's own
+ * commands, and nothing to the rest of their sessions, which they end as they see fit (a server that
+ * takes SIGQUIT for "finish what you do" has workers that take SIGTERM for "now").
+ */
+void proc_terminate(struct agent *a, int sig);
 
 /* SIGKILL to the process and everything that it started. */
 void proc_kill_all(struct agent *a, struct proc *p);

@@ -35,7 +35,10 @@ struct user_ident {
 int user_resolve(const char *spec, const char *passwd, size_t passwd_len, const char *group,
 		 size_t group_len, struct user_ident *out, struct err *e);
 
-/* The same with /etc/passwd and /etc/group.  Only in a child: these are the image's paths. */
+/*
+ * The same with /etc/passwd and /etc/group.  These are the image's paths: only in a child, or
+ * at CONFIGURE before anything but the image's own file system can be behind them.
+ */
 int user_load(const char *spec, struct user_ident *out, struct err *e);
 
 /* Becomes that user for good. */

@@ -111,6 +111,8 @@ static int build_config(const struct build *b, const struct sandboxfile_sandbox 
 	c->volume_timeout_s = SANDBOX_VOLUME_TIMEOUT_S;
 	if ((rc = build_strdup(&c->image, s->image, e)) ||
 	    (rc = build_strdup(&c->image_path, base->rootfs, e)) ||
+	    (rc = build_strdup(&c->image_workdir, base->config.workdir ? base->config.workdir : "",
+			       e)) ||
 	    (rc = build_strdup(&c->engine, b->engine, e)) ||
 	    (rc = build_strdup(&c->scope, s->scope ? s->scope : "public", e)) ||
 	    (rc = build_strdup(&c->network, s->network ? s->network : "", e)) ||

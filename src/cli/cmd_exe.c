@@ -15,6 +15,7 @@
 #include "cli/terminal.h"
 #include "engine/engine.h"
 #include "lib/groups.h"
+#include "lib/imageconfig.h"
 #include "lib/launch.h"
 #include "lib/volumes.h"
 #include "sys/parts.h"
@@ -492,7 +493,8 @@ static int exe_fill_config(struct exe *x, const struct image *image, const char 
 	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
 	    (rc = volumes_parent(home, NULL, &volumes, e)) ||
 	    (rc = volumes_resolve(&x->volumes, &(struct volumes_policy){ .parent = volumes }, e)) ||
-	    (rc = volumes_own(&x->volumes, exe_user(x, image), e)))
+	    (rc = volumes_own(&x->volumes, exe_user(x, image), e)) ||
+	    (rc = imageconfig_apply(cfg, &image->config, e)))
 		return rc;
 	cfg->volumes = x->volumes;
 	x->volumes.n = 0;

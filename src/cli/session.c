@@ -503,6 +503,9 @@ static int session_open(struct session *s, struct err *e)
 	int rc;
 
 	exec.flags |= EXEC_STDIN;
+	/* Of a sandbox that ran before it is one program more. */
+	if (!s->spec->joined)
+		exec.flags |= EXEC_COMMAND;
 	if (s->spec->tty) {
 		exec.flags |= EXEC_TTY;
 		terminal_size(&exec.rows, &exec.cols);

@@ -87,11 +87,12 @@ static const struct field error_fields[] = {
 };
 static const struct field credit_fields[] = { F_U32(frame_credit, bytes) };
 static const struct field configure_fields[] = {
-	F_U32(frame_configure, flags),     F_STR(frame_configure, hostname, 64),
-	F_U32(frame_configure, ipv4_addr), F_U32(frame_configure, ipv4_gateway),
-	F_U32(frame_configure, ipv4_dns),  F_U8(frame_configure, ipv4_prefix),
-	F_U16(frame_configure, mtu),       F_LIST(frame_configure, hosts),
-	F_LIST(frame_configure, volumes),  F_U32(frame_configure, volume_timeout_ms),
+	F_U32(frame_configure, flags),        F_STR(frame_configure, hostname, 64),
+	F_U32(frame_configure, ipv4_addr),    F_U32(frame_configure, ipv4_gateway),
+	F_U32(frame_configure, ipv4_dns),     F_U8(frame_configure, ipv4_prefix),
+	F_U16(frame_configure, mtu),          F_LIST(frame_configure, hosts),
+	F_LIST(frame_configure, volumes),     F_U32(frame_configure, volume_timeout_ms),
+	F_LIST(frame_configure, directories), F_U32(frame_configure, stop_signal),
 };
 static const struct field configured_fields[] = {
 	F_U64(frame_configured, uptime_ns),

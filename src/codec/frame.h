@@ -201,9 +201,16 @@ struct frame_configure {
 	 */
 	struct frame_list volumes;
 	uint32_t volume_timeout_ms; /* silence of the file server after which volumes are given up */
+	/*
+	 * What the image's configuration names, made if it is missing.  FRAME_DIRECTORY_STRINGS
+	 * strings each: owner (a user, or empty: root), path
+	 */
+	struct frame_list directories;
+	uint32_t stop_signal; /* what SHUTDOWN sends to EXEC_COMMAND; 0 = SIGTERM */
 };
 
 #define FRAME_VOLUME_STRINGS 5u
+#define FRAME_DIRECTORY_STRINGS 2u
 
 struct frame_configured {
 	uint64_t uptime_ns; /* CLOCK_BOOTTIME when the agent was ready */
@@ -233,6 +240,7 @@ struct frame_shutdown {
 enum frame_exec_flags {
 	EXEC_TTY = 1, /* a pty is the controlling terminal; output on STREAM_OUT only */
 	EXEC_STDIN = 2, /* STREAM_IN is the standard input; else /dev/null */
+	EXEC_COMMAND = 4, /* the sandbox's own command: SHUTDOWN sends it CONFIGURE's stop_signal */
 };
 
 struct frame_exec {

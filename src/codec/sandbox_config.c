@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/manifest.h"
 
 #define CONFIG_MEMORY_MAX (1ll << 50)
 
@@ -25,8 +26,20 @@ struct config_string {
 #m, offsetof(struct sandbox_config, m), true \
 	}
 static const struct config_string config_strings[] = {
-	S(name),  S(image), S(image_path), S(kernel),       S(initramfs),        S(engine),
-	S(scope), S(jail),  S(network),    OPTIONAL(group), OPTIONAL(group_dir), OPTIONAL(net_log),
+	S(name),
+	S(image),
+	S(image_path),
+	S(kernel),
+	S(initramfs),
+	S(engine),
+	S(scope),
+	S(jail),
+	S(network),
+	OPTIONAL(group),
+	OPTIONAL(group_dir),
+	OPTIONAL(net_log),
+	OPTIONAL(image_workdir),
+	OPTIONAL(image_user),
 };
 #undef S
 #undef OPTIONAL
@@ -40,6 +53,7 @@ void sandbox_config_fini(struct sandbox_config *c)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(config_strings); i++)
 		free(*config_string_at(c, &config_strings[i]));
+	strlist_free(c->image_volumes);
 	volume_list_fini(&c->volumes);
 	secret_list_fini(&c->secrets);
 	*c = (struct sandbox_config){ .name = NULL };
@@ -92,6 +106,18 @@ static json_t *config_volumes_to_json(const struct volume_list *l)
 	return j;
 }
 
+static json_t *config_strings_to_json(char *const *list)
+{
+	json_t *j = json_array();
+
+	for (; j && list && *list; list++)
+		if (json_array_append_new(j, json_string(*list))) {
+			json_decref(j);
+			return NULL;
+		}
+	return j;
+}
+
 static json_t *config_to_json(const struct sandbox_config *c)
 {
 	json_t *j = json_object();
@@ -113,6 +139,8 @@ static json_t *config_to_json(const struct sandbox_config *c)
 	bad |= json_object_set_new(j, "volume_timeout_s",
 				   json_integer(c->volume_timeout_s ? c->volume_timeout_s
 								    : SANDBOX_VOLUME_TIMEOUT_S));
+	bad |= json_object_set_new(j, "image_volumes", config_strings_to_json(c->image_volumes));
+	bad |= json_object_set_new(j, "stop_signal", json_integer(c->stop_signal));
 	bad |= json_object_set_new(j, "ephemeral", json_boolean(c->ephemeral));
 	bad |= json_object_set_new(j, "detached", json_boolean(c->detached));
 	if (bad) {
@@ -228,6 +256,36 @@ static int config_volumes(json_t *j, struct sandbox_config *c, struct err *e)
 	return 0;
 }
 
+/* What the image asks for.  Older configurations have none of it. */
+static int config_image(json_t *j, struct sandbox_config *c, struct err *e)
+{
+	json_t *list = json_object_get(j, "image_volumes"), *v;
+	int64_t sig = 0;
+	size_t i;
+	int rc = 0;
+
+	if (json_object_get(j, "stop_signal"))
+		rc = config_get_int(j, "stop_signal", 0, 64, &sig, e);
+	c->stop_signal = (unsigned)sig;
+	if (!rc && list &&
+	    (!json_is_array(list) || json_array_size(list) > SANDBOX_IMAGE_VOLUMES_MAX))
+		rc = err_set(e, EINVAL,
+			     SANDBOX_CONFIG_FILE ": 'image_volumes' must be a list of at most %u",
+			     SANDBOX_IMAGE_VOLUMES_MAX);
+	if (rc)
+		return rc;
+	json_array_foreach(list, i, v)
+	{
+		if (!json_is_string(v))
+			return err_set(e, EINVAL,
+				       SANDBOX_CONFIG_FILE
+				       ": a volume of the image must be a string");
+		if (strlist_add(&c->image_volumes, json_string_value(v)))
+			return err_errno(e, ENOMEM, SANDBOX_CONFIG_FILE);
+	}
+	return 0;
+}
+
 static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
 {
 	int64_t cpus = 0, memory = 0, disk = 0, boot = 0;
@@ -257,7 +315,8 @@ static int config_from_json(json_t *j, struct sandbox_config *c, struct err *e)
 	c->boot_timeout_s = (unsigned)boot;
 	c->ephemeral = json_is_true(json_object_get(j, "ephemeral"));
 	c->detached = json_is_true(json_object_get(j, "detached"));
-	return config_volumes(j, c, e);
+	rc = config_image(j, c, e);
+	return rc ? rc : config_volumes(j, c, e);
 }
 
 int sandbox_config_parse(const char *text, size_t len, struct sandbox_config *out, struct err *e)

@@ -36,12 +36,18 @@ struct sandbox_config {
 	struct publish_list ports; /* the descriptors come with the supervisor's start */
 	struct volume_list volumes; /* host paths looked up and absolute; parents first */
 	unsigned volume_timeout_s; /* a file server that is silent for so long is given up */
+	/* Of the image's configuration (lib/imageconfig.h). */
+	char *image_workdir; /* made if it is missing; "" or NULL = none */
+	char *image_user; /* whom volumes that are made belong to; "" or NULL = root */
+	char **image_volumes; /* directories, made if they are missing; NULL = none */
+	unsigned stop_signal; /* of the sandbox's own command; 0 = SIGTERM */
 	/* Never part of config.json: handed down over a descriptor, see lib/launch.h. */
 	struct secret_list secrets;
 	bool ephemeral; /* ends with its owner's connection; nothing of it is kept */
 	bool detached; /* outlives its owner's connection, and whoever holds it */
 };
 
+#define SANDBOX_IMAGE_VOLUMES_MAX 256u
 #define SANDBOX_VOLUME_TIMEOUT_S 30u
 #define SANDBOX_VOLUME_TIMEOUT_MAX_S 86400u
 

@@ -356,8 +356,8 @@ static int import_configure(struct image_config *c, struct image_config *over, s
 {
 	char ***const lists[] = { &c->entrypoint, &c->cmd, &c->env };
 	char ***const new[] = { &over->entrypoint, &over->cmd, &over->env };
-	char **const texts[] = { &c->workdir, &c->user };
-	char **const said[] = { &over->workdir, &over->user };
+	char **const texts[] = { &c->workdir, &c->user, &c->stop_signal };
+	char **const said[] = { &over->workdir, &over->user, &over->stop_signal };
 
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
 		if (!*new[i])

@@ -10,6 +10,7 @@
 #include "codec/reference.h"
 #include "codec/sha256.h"
 #include "lib/groups.h"
+#include "lib/imageconfig.h"
 #include "lib/volumes.h"
 #include "sys/parts.h"
 
@@ -88,7 +89,8 @@ int plan_config(const struct project *p, const struct sandboxfile_sandbox *s,
 	    (rc = plan_strdup(&cfg->network, s->network, e)) ||
 	    (rc = plan_group(p, s, home, cfg, e)) ||
 	    (rc = parts_path("vmlinux", &cfg->kernel, e)) ||
-	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)))
+	    (rc = parts_path("initramfs.cpio.gz", &cfg->initramfs, e)) ||
+	    (rc = imageconfig_apply(cfg, &image->config, e)))
 		return rc;
 	return plan_volumes(p, s, image, home, cfg, e);
 }

@@ -130,6 +130,7 @@ static int command_add_all(struct buf *b, struct frame_list *list, char *const *
 static int command_exec(struct command *c, struct err *e)
 {
 	struct frame_exec exec = {
+		.flags = EXEC_COMMAND,
 		.cwd = frame_str_of(c->spec.cwd),
 		.user = frame_str_of(c->spec.user),
 	};

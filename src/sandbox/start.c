@@ -317,6 +317,26 @@ static int start_check_network(struct supervisor *s, struct err *e)
 	return 0;
 }
 
+/* What the image's configuration names, and who gets it: see docs/images.md. */
+static int start_directories(const struct supervisor *s, struct frame_configure *c, struct buf *b,
+			     struct err *e)
+{
+	const char *user = s->cfg.image_user;
+	char *const *v = s->cfg.image_volumes;
+	int rc = 0;
+
+	for (; v && *v && !rc; v++)
+		rc = frame_list_add(b, &c->directories, user, strlen(user)) ||
+		     frame_list_add(b, &c->directories, *v, strlen(*v));
+	if (*s->cfg.image_workdir && !rc)
+		rc = frame_list_add(b, &c->directories, "", 0) ||
+		     frame_list_add(b, &c->directories, s->cfg.image_workdir,
+				    strlen(s->cfg.image_workdir));
+	frame_list_end(b, &c->directories);
+	c->stop_signal = s->cfg.stop_signal;
+	return rc ? err_set(e, E2BIG, "the paths of the image's configuration are too long") : 0;
+}
+
 static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ctl, int bulk,
 		       struct err *e)
 {
@@ -329,7 +349,7 @@ static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ct
 		.ipv4_prefix = GUEST_PREFIX,
 		.mtu = GUEST_MTU,
 	};
-	struct buf hosts = BUF_INIT, volumes = BUF_INIT;
+	struct buf hosts = BUF_INIT, volumes = BUF_INIT, dirs = BUF_INIT;
 	int rc;
 
 	c.flags |= s->ipv6 ? CONFIGURE_IPV6 : 0;
@@ -340,6 +360,8 @@ static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ct
 	}
 	frame_list_end(&hosts, &c.hosts);
 	rc = volumes_configure(&s->cfg, &c, &volumes, e);
+	if (!rc)
+		rc = start_directories(s, &c, &dirs, e);
 	if (rc) {
 		close(ctl);
 		close(bulk);
@@ -347,6 +369,7 @@ static int start_relay(struct supervisor *s, const struct relay_ops *ops, int ct
 		s->relay_up = true;
 		rc = relay_init(&s->relay, s->loop, ops, ctl, bulk, &c, e);
 	}
+	buf_fini(&dirs);
 	buf_fini(&volumes);
 	buf_fini(&hosts);
 	return rc;

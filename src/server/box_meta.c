@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "codec/netrule.h"
 #include "lib/groups.h"
+#include "lib/imageconfig.h"
 #include "lib/volumes.h"
 #include "server/box.h"
 #include "sys/file.h"
@@ -394,6 +395,8 @@ int box_make_meta(struct box *b, const struct image *image, struct err *e)
 	rc = box_strdup(&b->cfg.image_path, image->rootfs, e);
 	if (!rc)
 		rc = volumes_own(&b->cfg.volumes, image->config.user, e);
+	if (!rc)
+		rc = imageconfig_apply(&b->cfg, &image->config, e);
 	return rc ? rc : box_set_env(b, e);
 }
 

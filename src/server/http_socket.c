@@ -31,6 +31,7 @@
 #include "server/api.h"
 #include "server/live.h"
 #include "server/sandbox_path.h"
+#include "sys/signals.h"
 
 #define SOCKET_REQUEST_MAX (1u << 20) /* the first message; more input may follow it */
 #define SOCKET_CONTROL_MAX 4096u /* later ones */
@@ -246,7 +247,7 @@ static bool socket_signal(struct socket *s, const json_t *o)
 	json_int_t n = json_integer_value(v);
 
 	if (json_is_string(v))
-		n = live_signal_number(json_string_value(v));
+		n = signals_number(json_string_value(v));
 	if (n < 1 || n > 64)
 		return false;
 	live_signal(&s->live, (unsigned)n);

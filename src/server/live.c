@@ -15,7 +15,6 @@
 
 #define LIVE_ROWS 24u
 #define LIVE_COLS 80u
-#define LIVE_SIGNALS 64u
 #define LIVE_TOO_LONG "arguments and environment are too long together (limit 256 KiB)"
 #define LIVE_OUT_OF_MEMORY "the server is out of memory: try again later"
 
@@ -285,19 +284,6 @@ void live_signal(struct live *l, unsigned number)
 
 	if (l->open)
 		client_send(&l->channel, FRAME_EXEC_SIGNAL, 0, &m);
-}
-
-unsigned live_signal_number(const char *name)
-{
-	if (!strncmp(name, "SIG", 3))
-		name += 3;
-	for (unsigned n = 1; n <= LIVE_SIGNALS; n++) {
-		const char *is = sigabbrev_np((int)n);
-
-		if (is && !strcmp(is, name))
-			return n;
-	}
-	return 0;
 }
 
 /* ---- requests ------------------------------------------------------------------------------------- */

@@ -94,9 +94,6 @@ void live_resize(struct live *l, uint16_t rows, uint16_t cols);
 /* To the foreground process group of a terminal, else to the process and its group. */
 void live_signal(struct live *l, unsigned number);
 
-/* The number of "SIGINT" or "INT"; 0 = there is none. */
-unsigned live_signal_number(const char *name);
-
 /* Abandons it, if it runs: no further callback comes. */
 void live_close(struct live *l);
 

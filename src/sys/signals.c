@@ -3,8 +3,13 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+
+/* Of Linux; glibc's own SIGRTMIN is a number at run time, and other libraries have another one. */
+#define SIGNALS_RTMIN 34
+#define SIGNALS_LAST 64
 
 int signals_watch(struct loop *l, struct loop_watch *w, const int *signals, size_t n, struct err *e)
 {
@@ -33,6 +38,49 @@ int signals_next(int fd)
 	struct signalfd_siginfo si;
 
 	return read(fd, &si, sizeof(si)) == sizeof(si) ? (int)si.ssi_signo : 0;
+}
+
+/* Digits up to @max. Return: -1 if it is anything else. */
+static int signals_digits(const char *s, int max)
+{
+	int n = 0;
+
+	if (!*s)
+		return -1;
+	for (; *s; s++) {
+		if (*s < '0' || *s > '9')
+			return -1;
+		n = n * 10 + (*s - '0');
+		if (n > max)
+			return -1;
+	}
+	return n;
+}
+
+unsigned signals_number(const char *name)
+{
+	int n = signals_digits(name, SIGNALS_LAST);
+
+	if (n >= 0)
+		return (unsigned)n;
+	if (!strncmp(name, "SIG", 3))
+		name += 3;
+	for (n = 1; n < SIGNALS_RTMIN; n++) {
+		const char *is = sigabbrev_np(n);
+
+		if (is && !strcmp(is, name))
+			return (unsigned)n;
+	}
+	if (!strcmp(name, "RTMIN"))
+		return SIGNALS_RTMIN;
+	if (!strcmp(name, "RTMAX"))
+		return SIGNALS_LAST;
+	if (!strncmp(name, "RTMIN+", 6) || !strncmp(name, "RTMAX-", 6)) {
+		n = signals_digits(name + 6, SIGNALS_LAST - SIGNALS_RTMIN);
+		if (n >= 0)
+			return (unsigned)(name[5] == '+' ? SIGNALS_RTMIN + n : SIGNALS_LAST - n);
+	}
+	return 0;
 }
 
 static volatile sig_atomic_t signals_stop;

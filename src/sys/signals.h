@@ -20,6 +20,12 @@ int signals_watch(struct loop *l, struct loop_watch *w, const int *signals, size
 int signals_next(int fd);
 
 /*
+ * The number of "SIGINT", "INT", "2", "SIGRTMIN+3"; 0 = there is no such signal.  As Linux and
+ * Docker number them.
+ */
+unsigned signals_number(const char *name);
+
+/*
  * From now on SIGTERM and SIGINT set the flag that is returned, and are blocked but where
  * @while_waiting is in force (ppoll()).  SIGPIPE and SIGXFSZ are ignored: a peer that is gone, and
  * a write past the limit of a file, are errors of the call.

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from box import MSB, STORE, TIMEOUT, make_home, Box
+from box import MSB, STORE, TIMEOUT, make_home, wait_for, Box
+from project_box import Project
 from registries import OCI, Registry
 from server_client import RpcError, Server, texts
 from test_image import DIR, LINK, tar
@@ -109,6 +110,87 @@ def test_users_by_number(registry, box):
     name = put(registry, "nobody", [], User="no-such-user")
     p = box.msx("-q", name)
     assert p.returncode in (125, 126) and b"no-such-user" in p.stderr
+
+
+OBEY = """
+import json, os
+def look(path):
+    st = os.lstat(path)
+    return [st.st_uid, st.st_gid, st.st_mode]
+for d in ["/var/new/data", "/kept", "/inner/data"]:
+    open(d + "/mine", "w").close()
+print(json.dumps({"cwd": os.getcwd(), "work": look("/not/there"), "new": look("/var/new/data"), "kept": look("/kept"),
+                  "up": os.path.lexists("/outer"), "etc": look("/etc/x")}))
+"""
+STOP = """exec python3 -u -c "
+import os, signal, sys, time
+def took(who, sig):
+    with open('/data/took', 'a') as f:
+        f.write(who + ' ' + signal.Signals(sig).name + chr(10))
+if not os.fork():
+    signal.signal(signal.SIGTERM, lambda s, f: took('worker', s))
+    signal.signal(signal.SIGUSR1, lambda s, f: (took('worker', s), os._exit(0)))
+    print('worker is up', flush=True)
+    while True: signal.pause()
+def end(s, f):
+    took('command', s)
+    os.kill(0, signal.SIGUSR1)
+    os.wait()
+    print('ends by itself', flush=True)
+    os._exit(7)
+for s in (signal.SIGTERM, signal.SIGQUIT):
+    signal.signal(s, end)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+print('command is up', flush=True)
+while True: signal.pause()
+" """
+ASIDE = """
+import signal
+def end(s, f):
+    with open('/data/took', 'a') as f:
+        f.write('aside ' + signal.Signals(s).name + chr(10))
+    raise SystemExit
+signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGQUIT, end)
+print('aside is up', flush=True)
+while True: signal.pause()
+"""
+
+
+def test_directories_and_the_stop_signal(registry, box, tmp_path):
+    """WorkingDir and Volumes are made, links stay inside; StopSignal ends the command, and only it."""
+    name = put(registry, "obeyed", [
+        tar(("etc/passwd", PASSWD), ("etc/group", GROUP), ("kept", DIR, {"uid": 1234, "gid": 2345, "mode": 0o750}),
+            ("data", DIR, {"mode": 0o777}), ("inner", LINK, {"linkname": "/../../srv"}))],
+        User="app", WorkingDir="/not/there", Volumes={"/var/new/data": {}, "/kept": {}, "/inner/data": {}, "/etc/x/y": {}},
+        Entrypoint=["/usr/bin/python3", "-c"], StopSignal="SIGQUIT", ExposedPorts={"80/tcp": {}, "53/udp": {}})
+    got = json.loads(box.msx("-q", name, "--", OBEY, check=0).stdout)
+    assert got == {"cwd": "/not/there", "work": [0, 0, 0o40755], "new": [1234, 2345, 0o40755],
+                   "kept": [1234, 2345, 0o40750], "up": False, "etc": [0, 0, 0o40755]}
+    config = json.loads(box.msb("image", "inspect", name).stdout)["config"]["config"]
+    assert config["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}} and config["StopSignal"] == "SIGQUIT"
+
+    p = Project(box.home, tmp_path, {"s": {"image": name, "memory": 256, "disk": 64, "volumes": ["./data:/data"],
+                                           "scripts": {"start": STOP}}})
+    p.env = box.env
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o777)
+    try:
+        p.msb("up", "-d", check=0)
+        aside = p.popen("exec", "-q", "s", "--", "python3", "-c", ASIDE)
+        assert aside.stdout.readline() == b"aside is up\n", aside.stderr.read()
+        output = p.menv("s") / "log/output.log"
+        wait_for(lambda: b"worker is up" in output.read_bytes() and b"command is up" in output.read_bytes(), seconds=TIMEOUT)
+        p.msb("down", check=0)
+        aside.communicate(timeout=TIMEOUT)
+        assert sorted((tmp_path / "data/took").read_text().split("\n")) == [
+            "", "aside SIGTERM", "command SIGQUIT", "worker SIGUSR1"]
+        assert b"ends by itself" in output.read_bytes()
+        bad = put(registry, "nosignal", [], StopSignal="SIGNOTHING")
+        failed = box.msx("-q", bad, "--", "true")
+        assert failed.returncode == 125 and b"'SIGNOTHING' is no signal" in failed.stderr
+    finally:
+        p.kill_all()
 
 
 def test_a_missing_image_says_so(box):

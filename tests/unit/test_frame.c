@@ -134,11 +134,11 @@ static const struct golden goldens[] = {
 	EMPTY(CLOSE),
 	GOLDEN(CONFIGURE, frame_configure,
 	       "03 00 00 00  03 00 00 00 'box'  0f 02 00 0a  02 02 00 0a  03 02 00 0a  18  f0 ff "
-	       "" HEX_LIST_ONE "  " HEX_LIST_TWO "  30 75 00 00",
+	       "" HEX_LIST_ONE "  " HEX_LIST_TWO "  30 75 00 00  " HEX_LIST_TWO "  03 00 00 00",
 	       .flags = CONFIGURE_UPPER | CONFIGURE_NETWORK, .hostname = TEXT("box"),
 	       .ipv4_addr = 0x0a00020f, .ipv4_gateway = 0x0a000202, .ipv4_dns = 0x0a000203,
 	       .ipv4_prefix = 24, .mtu = 65520, .hosts = LIST_ONE, .volumes = LIST_TWO,
-	       .volume_timeout_ms = 30000),
+	       .volume_timeout_ms = 30000, .directories = LIST_TWO, .stop_signal = 3),
 	GOLDEN(CONFIGURED, frame_configured, "08 07 06 05 04 03 02 01  03 00 00 00 '6.1'",
 	       .uptime_ns = 0x0102030405060708, .kernel = TEXT("6.1")),
 	GOLDEN(CLOCK, frame_clock, "08 07 06 05 04 03 02 01", .realtime_ns = 0x0102030405060708),
@@ -375,9 +375,9 @@ static void last_messages_end_their_channel(void **state)
 /* May a golden body of @n bytes end at @cut: does a peer of an earlier version 1 end it there? */
 static bool may_end(uint16_t type, size_t n, size_t cut)
 {
-	/* volume_timeout_ms; and volumes, LIST_TWO */
+	/* From the end: stop_signal; directories, LIST_TWO; volume_timeout_ms; volumes, LIST_TWO */
 	if (type == FRAME_CONFIGURE)
-		return cut == n - 4 || cut == n - 4 - 22;
+		return cut == n - 4 || cut == n - 26 || cut == n - 30 || cut == n - 52;
 	return type == FRAME_REPL_RUN && cut == n - 4;
 }
 
