@@ -51,6 +51,7 @@ const struct cli_opt images_opts[] = { { "json", NULL, "", NULL, "for programs" 
 
 const struct cli_opt rmi_opts[] = {
 	{ "force", NULL, "", NULL, "take the name away although a sandbox runs the image" },
+	{ "json", NULL, "", NULL, "for programs" },
 	{ NULL },
 };
 

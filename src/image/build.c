@@ -280,7 +280,7 @@ static void build_waiting(const char *recipe)
 }
 
 int build_recipe(struct store_writer *w, const char *path, const char *name, bool force,
-		 char *built, struct err *e)
+		 char *built, bool *was_there, struct err *e)
 {
 	struct build b = { .w = w, .dir = STORE_TEMP_INIT };
 	auto_close int lock = -1;
@@ -293,7 +293,8 @@ int build_recipe(struct store_writer *w, const char *path, const char *name, boo
 	else
 		snprintf(b.name, sizeof(b.name), "microsandbox/%s:latest", b.recipe.name);
 	rc = store_lock_recipe(w, b.recipe.name, build_waiting, &lock, e);
-	if (!rc && (force || !build_present(&b))) {
+	*was_there = !rc && !force && build_present(&b);
+	if (!rc && !*was_there) {
 		rc = store_temp_dir(w, &b.dir, e);
 		if (!rc && !(b.path = store_temp_path(&b.dir)))
 			rc = err_errno(e, ENOMEM, "build the recipe");

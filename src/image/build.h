@@ -15,11 +15,12 @@
  * @name:  full name for index.json; NULL = microsandbox/<recipe's name>:latest
  * @force: build again even if it is there
  * @built: name under which the image is (REFERENCE_MAX bytes)
+ * @was_there: nothing had to be built
  *
  * A second build of the same recipe waits for the first.  An image that only lacks
  * its root image gets that written again.
  */
 int build_recipe(struct store_writer *w, const char *path, const char *name, bool force,
-		 char *built, struct err *e);
+		 char *built, bool *was_there, struct err *e);
 
 #endif

@@ -105,19 +105,30 @@ int cmd_import(struct cmd_options *o, int argc, char **argv, struct err *e)
 	return 0;
 }
 
+static int cmd_print_built(struct store_writer *w, const char *name, bool was_there, struct err *e)
+{
+	struct image *img;
+	int rc = store_resolve(store_writer_store(w), name, &img, e);
+
+	if (rc)
+		return rc;
+	cmd_print_json(json_pack("{s:s, s:s, s:I, s:b}", "name", name, "digest", img->digest,
+				 "stored_bytes", (json_int_t)img->size, "built", !was_there));
+	image_free(img);
+	return 0;
+}
+
 int cmd_build(struct cmd_options *o, int argc, char **argv, struct err *e)
 {
 	char name[REFERENCE_MAX], built[REFERENCE_MAX];
 	auto_free char *dir = NULL;
 	auto_free char *path = NULL;
 	struct store_writer *w;
+	bool was_there;
 	int rc;
 
-	if (argc != 1) {
-		err_set(e, EINVAL,
-			"usage: msb-image build [--name NAME[:TAG]] [--force] RECIPE|FILE");
-		return 2;
-	}
+	if (argc != 1)
+		return cmd_usage(e, "build [--name NAME[:TAG]] [--force] [--json] RECIPE|FILE");
 	rc = o->name ? cmd_full_name(o->name, name, e) : 0;
 	if (!rc && !strchr(argv[0], '/')) {
 		rc = parts_path("recipes", &dir, e);
@@ -132,9 +143,12 @@ int cmd_build(struct cmd_options *o, int argc, char **argv, struct err *e)
 		rc = cmd_writer(&w, e);
 	if (rc)
 		return rc;
-	rc = build_recipe(w, path ? path : argv[0], o->name ? name : NULL, o->force, built, e);
+	rc = build_recipe(w, path ? path : argv[0], o->name ? name : NULL, o->force, built,
+			  &was_there, e);
+	if (!rc && o->json)
+		rc = cmd_print_built(w, built, was_there, e);
 	store_writer_close(w);
-	if (!rc)
+	if (!rc && !o->json)
 		printf("%s\n", built);
 	return rc;
 }

@@ -24,12 +24,13 @@ static int cmd_pull_recipe(struct store_writer *w, const char *name, struct err 
 	char built[REFERENCE_MAX];
 	auto_free char *dir = NULL;
 	auto_free char *path = NULL;
+	bool was_there;
 
 	if (parts_path("recipes", &dir, NULL) || recipe_find(dir, name, &path))
 		return -ENOENT;
 	fprintf(stderr, "note: %s\nnote: building the image from its recipe instead\n", err_text(e));
 	err_clear(e);
-	if (build_recipe(w, path, NULL, false, built, e))
+	if (build_recipe(w, path, NULL, false, built, &was_there, e))
 		return -e->code;
 	printf("%s\n", built);
 	return 0;

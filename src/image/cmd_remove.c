@@ -9,50 +9,6 @@
 #include "base/mem.h"
 #include "image/cmd.h"
 
-/* An image by any name that means it; all names of one that is given by its digest alone. */
-static int cmd_rm_one(struct store_writer *w, const char *name, bool force, struct err *e)
-{
-	struct err again = ERR_INIT;
-	struct image *img;
-	int rc;
-
-	if (digest_valid(name, strlen(name)))
-		return store_remove(w, name, force, e);
-	rc = store_resolve(store_writer_store(w), name, &img, e);
-	if (!rc) {
-		rc = store_remove(w, img->reference[0] ? img->reference : img->digest, force, e);
-		image_free(img);
-	} else if ((rc == -EINVAL || rc == -ENOENT) && store_remove(w, name, force, &again) == 0) {
-		/* A damaged image can be removed by its full name. */
-		err_clear(e);
-		rc = 0;
-	}
-	return rc;
-}
-
-int cmd_rm(struct cmd_options *o, int argc, char **argv, struct err *e)
-{
-	struct store_writer *w;
-	int rc;
-
-	if (!argc)
-		return cmd_usage(e, "rm [--force] IMAGE...");
-	rc = cmd_writer(&w, e);
-	if (rc)
-		return rc;
-	for (int i = 0; !rc && i < argc; i++)
-		rc = cmd_rm_one(w, argv[i], o->force, e);
-	store_writer_close(w);
-	return rc;
-}
-
-static int cmd_prune_order(const void *a, const void *b)
-{
-	const struct store_entry *x = a, *y = b;
-
-	return (x->used > y->used) - (x->used < y->used);
-}
-
 static int cmd_total(struct store_writer *w, uint64_t *bytes, struct err *e)
 {
 	struct store_usage u;
@@ -61,6 +17,71 @@ static int cmd_total(struct store_writer *w, uint64_t *bytes, struct err *e)
 	if (!rc)
 		*bytes = u.blobs + u.rootfs + u.unfinished;
 	return rc;
+}
+
+/* An image by any name that means it; all names of one that is given by its digest alone. */
+static int cmd_rm_one(struct store_writer *w, const char *name, bool force, json_t *removed,
+		      struct err *e)
+{
+	struct err again = ERR_INIT;
+	struct image *img;
+	int rc;
+
+	if (digest_valid(name, strlen(name))) {
+		rc = store_remove(w, name, force, e);
+		if (!rc)
+			json_array_append_new(removed, json_string(name));
+		return rc;
+	}
+	rc = store_resolve(store_writer_store(w), name, &img, e);
+	if (!rc) {
+		const char *full = img->reference[0] ? img->reference : img->digest;
+
+		rc = store_remove(w, full, force, e);
+		if (!rc)
+			json_array_append_new(removed, json_string(full));
+		image_free(img);
+	} else if ((rc == -EINVAL || rc == -ENOENT) && store_remove(w, name, force, &again) == 0) {
+		/* A damaged image can be removed by its full name. */
+		err_clear(e);
+		rc = 0;
+		json_array_append_new(removed, json_string(name));
+	}
+	return rc;
+}
+
+int cmd_rm(struct cmd_options *o, int argc, char **argv, struct err *e)
+{
+	uint64_t before = 0, after = 0;
+	struct store_writer *w;
+	json_t *removed;
+	int rc, measured;
+
+	if (!argc)
+		return cmd_usage(e, "rm [--force] [--json] IMAGE...");
+	rc = cmd_writer(&w, e);
+	if (rc)
+		return rc;
+	removed = json_array();
+	measured = o->json ? cmd_total(w, &before, NULL) : -1;
+	for (int i = 0; !rc && i < argc; i++)
+		rc = cmd_rm_one(w, argv[i], o->force, removed, e);
+	measured = measured ? measured : cmd_total(w, &after, NULL);
+	store_writer_close(w);
+	/* Also if one of them is not there or in use: those before it are gone. */
+	if (o->json)
+		cmd_print_json(
+			json_pack("{s:O, s:I}", "removed", removed, "freed_bytes",
+				  (json_int_t)(measured || after > before ? 0 : before - after)));
+	json_decref(removed);
+	return rc;
+}
+
+static int cmd_prune_order(const void *a, const void *b)
+{
+	const struct store_entry *x = a, *y = b;
+
+	return (x->used > y->used) - (x->used < y->used);
 }
 
 /* Images that the options are for, least recently used first. */

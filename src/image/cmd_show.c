@@ -104,6 +104,7 @@ int cmd_inspect(struct cmd_options *o, int argc, char **argv, struct err *e)
 int cmd_df(struct cmd_options *o, int argc, char **argv, struct err *e)
 {
 	struct store_usage u = { .blobs = 0 };
+	uint64_t frees = 0, frees_all = 0;
 	struct store *s;
 	int rc;
 
@@ -114,21 +115,28 @@ int cmd_df(struct cmd_options *o, int argc, char **argv, struct err *e)
 	if (rc)
 		return rc;
 	rc = store_measure(s, &u, e);
+	if (!rc)
+		rc = store_prunable(s, false, &frees, e);
+	if (!rc)
+		rc = store_prunable(s, true, &frees_all, e);
 	store_close(s);
 	if (rc)
 		return rc;
 	if (o->json) {
-		cmd_print_json(json_pack("{s:I, s:I, s:I, s:I, s:I}", "blobs",
+		cmd_print_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "blobs",
 					 (json_int_t)u.n_blobs, "blob_bytes", (json_int_t)u.blobs,
 					 "root_images", (json_int_t)u.n_rootfs, "root_image_bytes",
 					 (json_int_t)u.rootfs, "unfinished_bytes",
-					 (json_int_t)u.unfinished));
+					 (json_int_t)u.unfinished, "prune_frees", (json_int_t)frees,
+					 "prune_all_frees", (json_int_t)frees_all));
 		return 0;
 	}
 	printf("%-24s %6s %12s\n", "", "FILES", "SIZE");
 	printf("%-24s %6u %9.1f MB\n", "layers and documents", u.n_blobs, (double)u.blobs / 1e6);
 	printf("%-24s %6u %9.1f MB\n", "root images", u.n_rootfs, (double)u.rootfs / 1e6);
 	printf("%-24s %6s %9.1f MB\n", "unfinished", "", (double)u.unfinished / 1e6);
+	printf("%-24s %6s %9.1f MB\n", "prune would free", "", (double)frees / 1e6);
+	printf("%-24s %6s %9.1f MB\n", "prune --all would free", "", (double)frees_all / 1e6);
 	return 0;
 }
 

@@ -187,8 +187,9 @@ static void main_help(void)
 	       "  --max-size SIZE      least recently used images until the rest fits: 20G "
 	       "(prune)\n"
 	       "  --jail full|reduced  how archives and the network are read; full is the default\n"
-	       "  --json               output for programs (import, ls, pull, load, df, prune,\n"
-	       "                       history; inspect always)\n"
+	       "  --json               output for programs (import, build, ls, pull, load, rm, "
+	       "df,\n"
+	       "                       prune, history; inspect always)\n"
 	       "  -q, --quiet          no progress\n");
 }
 

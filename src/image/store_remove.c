@@ -41,7 +41,7 @@ static void store_mark(struct store_marks *m, const char *digest)
 	m->n += m->names[m->n] != NULL;
 }
 
-static void store_mark_manifest(struct store_writer *w, const struct descriptor *d,
+static void store_mark_manifest(const struct store *s, const struct descriptor *d,
 				struct store_marks *marks)
 {
 	auto_free char *doc = NULL;
@@ -50,13 +50,13 @@ static void store_mark_manifest(struct store_writer *w, const struct descriptor 
 	struct manifest m;
 	size_t len;
 
-	if (store_read_blob(w->store, d, &doc, &len, NULL) || manifest_parse(doc, len, &m, NULL))
+	if (store_read_blob(s, d, &doc, &len, NULL) || manifest_parse(doc, len, &m, NULL))
 		return;
 	store_mark(marks, m.config.digest);
 	for (size_t i = 0; i < m.n_layers; i++)
 		store_mark(marks, m.layers[i].digest);
 	free(take_ptr(&doc));
-	if (store_read_blob(w->store, &m.config, &doc, &len, NULL) == 0 &&
+	if (store_read_blob(s, &m.config, &doc, &len, NULL) == 0 &&
 	    image_config_parse(doc, len, &c, NULL) == 0) {
 		if (c.n_diff_ids) {
 			chain_of(c.diff_ids, c.n_diff_ids, chain);
@@ -68,7 +68,7 @@ static void store_mark_manifest(struct store_writer *w, const struct descriptor 
 }
 
 /* An image that we cannot run, or half of which is missing, keeps what is there of it. */
-static void store_mark_image(struct store_writer *w, const struct descriptor *d, unsigned depth,
+static void store_mark_image(const struct store *s, const struct descriptor *d, unsigned depth,
 			     struct store_marks *marks)
 {
 	auto_free char *doc = NULL;
@@ -77,20 +77,41 @@ static void store_mark_image(struct store_writer *w, const struct descriptor *d,
 
 	store_mark(marks, d->digest);
 	if (!manifest_is_index(d->media_type)) {
-		store_mark_manifest(w, d, marks);
+		store_mark_manifest(s, d, marks);
 		return;
 	}
-	if (depth == STORE_INDEX_DEPTH || store_read_blob(w->store, d, &doc, &len, NULL) ||
+	if (depth == STORE_INDEX_DEPTH || store_read_blob(s, d, &doc, &len, NULL) ||
 	    index_parse(doc, len, &x, NULL))
 		return;
 	for (size_t i = 0; i < x.n; i++)
-		store_mark_image(w, &x.entries[i].target, depth + 1, marks);
+		store_mark_image(s, &x.entries[i].target, depth + 1, marks);
 	index_fini(&x);
 }
 
 static int store_mark_order(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void store_marks_sort(struct store_marks *m)
+{
+	if (m->n)
+		qsort(m->names, m->n, sizeof(*m->names), store_mark_order);
+}
+
+static bool store_marked(const struct store_marks *m, const char *name)
+{
+	char hex[65], *key = hex;
+
+	snprintf(hex, sizeof(hex), "%.64s", name);
+	return bsearch(&key, m->names, m->n, sizeof(*m->names), store_mark_order);
+}
+
+static void store_marks_fini(struct store_marks *m)
+{
+	while (m->n)
+		free(m->names[--m->n]);
+	free(m->names);
 }
 
 /*
@@ -122,12 +143,7 @@ static void store_sweep(struct store_writer *w, const char *folder, const struct
 		return;
 	}
 	while ((d = readdir(list))) {
-		char hex[65] = "", *key = hex;
-
-		if (d->d_name[0] == '.')
-			continue;
-		snprintf(hex, sizeof(hex), "%.64s", d->d_name);
-		if (!bsearch(&key, m->names, m->n, sizeof(*m->names), store_mark_order))
+		if (d->d_name[0] != '.' && !store_marked(m, d->d_name))
 			store_sweep_one(dirfd(list), d->d_name, bytes);
 	}
 	closedir(list);
@@ -149,29 +165,26 @@ void store_collect(struct store_writer *w, uint64_t *bytes)
 	}
 	if (store_read_index(w->store, &x, NULL) == 0) {
 		for (size_t i = 0; i < x.n; i++)
-			store_mark_image(w, &x.entries[i].target, 0, &m);
+			store_mark_image(w->store, &x.entries[i].target, 0, &m);
 		index_fini(&x);
 		if (!m.failed) {
-			if (m.n)
-				qsort(m.names, m.n, sizeof(*m.names), store_mark_order);
+			store_marks_sort(&m);
 			store_sweep(w, "blobs/sha256", &m, bytes);
 			store_sweep(w, "rootfs", &m, bytes);
 		}
 	}
-	while (m.n)
-		free(m.names[--m.n]);
-	free(m.names);
+	store_marks_fini(&m);
 	store_flock(w->lock, LOCK_SH);
 }
 
 /* The chain of an image of ours; false = it cannot be told, then nobody runs it. */
-static bool store_chain(struct store_writer *w, const struct descriptor *d, char chain[DIGEST_SIZE])
+static bool store_chain(const struct store *s, const struct descriptor *d, char chain[DIGEST_SIZE])
 {
 	struct descriptor found;
 	struct image_config c;
 	struct manifest m;
 
-	if (store_load(w->store, d, &found, &m, &c, NULL))
+	if (store_load(s, d, &found, &m, &c, NULL))
 		return false;
 	chain_of(c.diff_ids, c.n_diff_ids, chain);
 	manifest_fini(&m);
@@ -180,12 +193,12 @@ static bool store_chain(struct store_writer *w, const struct descriptor *d, char
 }
 
 /* Does a sandbox have the root image of this chain now? */
-static bool store_chain_used(struct store_writer *w, const char chain[DIGEST_SIZE])
+static bool store_chain_used(const struct store *s, const char chain[DIGEST_SIZE])
 {
 	char path[STORE_BLOB_PATH_MAX];
 
 	snprintf(path, sizeof(path), "rootfs/%.64s.ext4", chain + strlen("sha256:"));
-	return rootimage_in_use(w->store->dir, path);
+	return rootimage_in_use(s->dir, path);
 }
 
 static bool store_entry_is(const struct index_entry *en, const char *name)
@@ -199,11 +212,12 @@ static bool store_entry_used(struct store_writer *w, const struct index *x, size
 {
 	char chain[DIGEST_SIZE], other[DIGEST_SIZE];
 
-	if (!store_chain(w, &x->entries[i].target, chain) || !store_chain_used(w, chain))
+	if (!store_chain(w->store, &x->entries[i].target, chain) ||
+	    !store_chain_used(w->store, chain))
 		return false;
 	for (size_t k = 0; k < x->n; k++)
 		if (!store_entry_is(&x->entries[k], name) &&
-		    store_chain(w, &x->entries[k].target, other) && !strcmp(chain, other))
+		    store_chain(w->store, &x->entries[k].target, other) && !strcmp(chain, other))
 			return false;
 	return true;
 }
@@ -249,4 +263,56 @@ int store_prune(struct store_writer *w, uint64_t *bytes, struct err *e)
 	*bytes = store_clean_partials(w, 0);
 	store_collect(w, bytes);
 	return 0;
+}
+
+/* ---- what that would free ---- */
+
+static void store_count(const struct store *s, const char *folder, const struct store_marks *m,
+			uint64_t *bytes)
+{
+	int fd = openat(s->dir, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *d;
+	struct stat st;
+
+	if (!list) {
+		close_fd(&fd);
+		return;
+	}
+	while ((d = readdir(list)))
+		if (d->d_name[0] != '.' && !store_marked(m, d->d_name) &&
+		    fstatat(dirfd(list), d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && !rootimage_in_use(dirfd(list), d->d_name))
+			*bytes += (uint64_t)st.st_blocks * 512;
+	closedir(list);
+}
+
+int store_prunable(const struct store *s, bool all, uint64_t *bytes, struct err *e)
+{
+	struct store_marks m = { .n = 0 }, none = { .n = 0 };
+	char chain[DIGEST_SIZE];
+	struct index x;
+	int rc;
+
+	*bytes = 0;
+	if (s->dir < 0)
+		return 0;
+	rc = store_read_index(s, &x, e);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < x.n; i++)
+		if (!all ||
+		    (store_chain(s, &x.entries[i].target, chain) && store_chain_used(s, chain)))
+			store_mark_image(s, &x.entries[i].target, 0, &m);
+	index_fini(&x);
+	if (m.failed) {
+		rc = err_errno(e, ENOMEM, "look through the image store");
+	} else {
+		store_marks_sort(&m);
+		store_count(s, "blobs/sha256", &m, bytes);
+		store_count(s, "rootfs", &m, bytes);
+		store_count(s, "partial", &none, bytes);
+	}
+	store_marks_fini(&m);
+	return rc;
 }

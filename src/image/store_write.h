@@ -79,6 +79,12 @@ int store_remove(struct store_writer *w, const char *name, bool force, struct er
 /* Removes what no image needs and what was fetched of images that never became whole. */
 int store_prune(struct store_writer *w, uint64_t *bytes, struct err *e);
 
+/*
+ * What that would free now, if nobody is writing.  @all: with all images that no sandbox runs.
+ * Nothing is changed.
+ */
+int store_prunable(const struct store *s, bool all, uint64_t *bytes, struct err *e);
+
 /* Serialises pulls of one image in the same way; @name: its full name. */
 int store_lock_pull(struct store_writer *w, const char *name, void (*waiting)(const char *),
 		    int *fd, struct err *e);

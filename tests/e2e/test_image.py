@@ -597,6 +597,13 @@ def test_a_recipe_with_a_mistake(store, tmp_path):
     p = store.run("build", r, check=1)
     assert p.stderr.decode().splitlines() == [
         f"error: recipe {r}: line 3: too few or too many words after: 'link'"]
+    # There already: nothing is built, and that is said.
+    r.write_text("name x\npackage bash\n")
+    store.tar(tar(("a", b"xx")), "microsandbox/x")
+    digest = store.inspect("microsandbox/x")["digest"]
+    p = json.loads(store.run("build", "-q", "--json", r).stdout)
+    assert p["stored_bytes"] > 0 and p == {"name": "microsandbox/x:latest", "digest": digest, "built": False,
+                                           "stored_bytes": p["stored_bytes"]}
     assert b"there is no recipe 'nothing'" in store.run("build", "nothing", check=1).stderr
 
 

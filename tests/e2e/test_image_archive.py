@@ -196,8 +196,12 @@ def test_history_df_and_prune(store):
     # What nothing needs, and unfinished downloads; no image.
     (store.images / "partial" / ("0" * 64)).write_bytes(bytes(100000))
     (store.images / "blobs/sha256" / ("1" * 64)).write_bytes(bytes(100000))
+    df = json.loads(store.msb("df", "--json").stdout)
+    assert df["prune_frees"] >= 200000 and b"prune would free" in store.msb("df").stdout
+    assert df["prune_all_frees"] == df["blob_bytes"] + df["root_image_bytes"] + df["unfinished_bytes"]
     p = json.loads(store.msb("prune", "--json").stdout)
-    assert p["removed"] == [] and p["freed_bytes"] >= 200000
+    assert p["removed"] == [] and p["freed_bytes"] == df["prune_frees"]
+    assert json.loads(store.msb("df", "--json").stdout)["prune_frees"] == 0
     # By age: the one that was not used for long.
     os.utime(store.inspect("one:1")["rootfs"], (1, os.stat(store.inspect("one:1")["rootfs"]).st_mtime))
     assert json.loads(store.msb("prune", "--json", "--older-than", "30d").stdout)["removed"] == ["one:1"]
@@ -217,5 +221,11 @@ def test_all_names_of_an_image_go_with_its_digest(store):
     digest = store.images_by_name()["one:1"]
     out = store.msb("save", "one:1").stdout
     store.msb("load", "-q", "--name", "other", stdin=out)
-    store.msb("rmi", digest)
-    assert store.images_by_name() == {}
+    p = json.loads(store.msb("rmi", "--json", digest).stdout)
+    assert store.images_by_name() == {} and p["removed"] == [digest] and p["freed_bytes"] > 0
+    store.msb("load", "-q", stdin=out)
+    # One that is there and one that is not: what is gone is said all the same.
+    p = store.msb("image", "rm", "--json", "one", "absent", check=1)
+    assert json.loads(p.stdout)["removed"] == [] and b"'one'" in p.stderr
+    p = store.msb("image", "rm", "--json", "one:1", "absent", check=1)
+    assert json.loads(p.stdout)["removed"] == ["one:1"] and b"absent" in p.stderr
