@@ -47,10 +47,11 @@ struct converter {
 	struct convert_result res;
 };
 
-static int convert_send_fd(int sock, int fd)
+static int convert_send_fd(int sock, int fd, const char *known)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
-	struct iovec iov = { &byte, 1 };
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct convert_layer layer = { .has_known = known != NULL };
+	struct iovec iov = { &layer, sizeof(layer) };
 	struct msghdr m = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -60,6 +61,8 @@ static int convert_send_fd(int sock, int fd)
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	ssize_t n;
 
+	if (known)
+		digest_of_text(known, layer.known);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int));
@@ -74,18 +77,21 @@ static int convert_send_fd(int sock, int fd)
 static int convert_send_layer(struct converter *c, struct err *e)
 {
 	const struct convert_job *job = c->job;
+	const char *known = NULL;
 	auto_close int opened = -1;
 
 	if (c->done >= job->n_layers)
 		return 0;
+	if (job->known)
+		known = job->known(job->ctx, c->done);
 	if (!job->open_layer) {
-		(void)convert_send_fd(c->layers, job->layers[c->done]);
+		(void)convert_send_fd(c->layers, job->layers[c->done], known);
 		return 0;
 	}
 	opened = job->open_layer(job->ctx, c->done);
 	if (opened < 0)
 		return err_set(e, EIO, "layer %zu cannot be opened", c->done + 1);
-	(void)convert_send_fd(c->layers, opened);
+	(void)convert_send_fd(c->layers, opened, known);
 	return 0;
 }
 

@@ -46,10 +46,22 @@ struct convert_report {
 	char text[512];
 };
 
+/* With each layer's descriptor. */
+struct convert_layer {
+	uint8_t has_known;
+	uint8_t known[DIGEST_BYTES];
+};
+
 struct convert_job {
 	const int *layers; /* bottom first; files or pipes */
 	/* Instead of them: opens layer @i when it is wanted; -1 = it cannot. Closed by us. */
 	int (*open_layer)(void *ctx, size_t i);
+	/*
+	 * The digest of layer @i's bytes, "sha256:<hex>", if the caller hashes them himself: then
+	 * those of a plain layer, of which it is the diff_id too, are not hashed again.  NULL = not
+	 * known; as a function, that of none.
+	 */
+	const char *(*known)(void *ctx, size_t i);
 	size_t n_layers;
 	int out; /* empty file, readable and writable */
 	struct rootimage_limits limits;

@@ -97,10 +97,10 @@ static void convert_on_progress(void *ctx, uint64_t bytes)
 }
 
 /* Receives the next layer's descriptor. */
-static int convert_get_layer(int *out, struct err *e)
+static int convert_get_layer(int *out, struct convert_layer *layer, struct err *e)
 {
-	char control[CMSG_SPACE(sizeof(int))], byte;
-	struct iovec iov = { &byte, 1 };
+	char control[CMSG_SPACE(sizeof(int))];
+	struct iovec iov = { layer, sizeof(*layer) };
 	struct msghdr m = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -113,7 +113,7 @@ static int convert_get_layer(int *out, struct err *e)
 	do
 		n = recvmsg(FD_LAYERS, &m, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
-	c = n == 1 ? CMSG_FIRSTHDR(&m) : NULL;
+	c = n == (ssize_t)sizeof(*layer) ? CMSG_FIRSTHDR(&m) : NULL;
 	if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
 		return err_set(e, EPROTO, "the layer did not arrive");
 	memcpy(out, CMSG_DATA(c), sizeof(int));
@@ -130,11 +130,13 @@ static int convert_layers(struct rootimage *r, unsigned n, uint64_t max_bytes, u
 		struct convert_report rep = { .kind = CONVERT_LAYER };
 		struct layer_result res;
 		struct stat st;
+		struct convert_layer layer;
 		auto_close int fd = -1;
-		int rc = convert_get_layer(&fd, e);
+		int rc = convert_get_layer(&fd, &layer, e);
 
 		if (!rc)
-			rc = layer_apply(fd, r, left, convert_on_progress, &p, &res, e);
+			rc = layer_apply(fd, r, left, layer.has_known ? layer.known : NULL,
+					 convert_on_progress, &p, &res, e);
 		if (rc) {
 			if (n > 1)
 				err_wrap(e, "layer %u", i + 1);

@@ -45,3 +45,14 @@ void digest_final(struct digest *d, uint8_t out[DIGEST_BYTES])
 	if (EVP_DigestFinal_ex(d->ctx, out, NULL) != 1 || d->failed)
 		memset(out, 0, DIGEST_BYTES);
 }
+
+void digest_of_text(const char *text, uint8_t out[DIGEST_BYTES])
+{
+	const char *hex = text + strlen("sha256:");
+
+	for (size_t i = 0; i < 2 * (size_t)DIGEST_BYTES; i++) {
+		uint8_t v = (uint8_t)(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
+
+		out[i / 2] = (uint8_t)(i % 2 ? out[i / 2] | v : v << 4);
+	}
+}

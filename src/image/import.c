@@ -21,9 +21,26 @@
 
 #define IMPORT_COPY (1u << 20)
 
+/* A conversion. */
+struct import_layers {
+	const int *fds;
+	size_t n;
+	uint64_t bytes; /* of all */
+	const char *last; /* digest of the last one, which was hashed just now; or NULL */
+};
+
 static void import_progress(void *ctx, uint64_t bytes)
 {
-	progress_bytes(bytes, *(const uint64_t *)ctx);
+	const struct import_layers *l = ctx;
+
+	progress_bytes(bytes, l->bytes);
+}
+
+static const char *import_known(void *ctx, size_t i)
+{
+	const struct import_layers *l = ctx;
+
+	return i + 1 == l->n ? l->last : NULL;
 }
 
 static const char *import_media_type(const uint8_t head[4])
@@ -84,15 +101,16 @@ static int import_hash(int from, int to, struct descriptor *d, struct err *e)
 }
 
 /* Layers to a root image in a temporary file. */
-static int import_convert(struct store_writer *w, const int *layers, size_t n, uint64_t bytes,
+static int import_convert(struct store_writer *w, struct import_layers *layers,
 			  struct store_temp *rootfs, struct convert_result *res, struct err *e)
 {
 	struct convert_job job = {
-		.layers = layers,
-		.n_layers = n,
+		.layers = layers->fds,
+		.known = import_known,
+		.n_layers = layers->n,
 		.limits = ROOTIMAGE_LIMITS_DEFAULT,
 		.progress = import_progress,
-		.ctx = &bytes,
+		.ctx = layers,
 	};
 	int rc = store_temp_file(w, rootfs, e);
 
@@ -142,6 +160,7 @@ static int import_blob(struct store_writer *w, struct store_temp *blob, struct d
 		       struct image_config *config, const char *name, struct import_result *out,
 		       struct err *e)
 {
+	struct import_layers layers = { &blob->fd, 1, layer->size, layer->digest };
 	struct store_temp rootfs = STORE_TEMP_INIT;
 	struct convert_result res = { .diff_ids = NULL };
 	struct utsname u;
@@ -158,7 +177,7 @@ static int import_blob(struct store_writer *w, struct store_temp *blob, struct d
 	progress_step("%s: writing the root image", name);
 	if (lseek(blob->fd, 0, SEEK_SET) < 0)
 		return err_errno(e, errno, "read the layer back");
-	rc = import_convert(w, &blob->fd, 1, layer->size, &rootfs, &res, e);
+	rc = import_convert(w, &layers, &rootfs, &res, e);
 	if (!rc) {
 		free(config->diff_ids);
 		config->diff_ids = calloc(1, sizeof(*config->diff_ids));
@@ -240,6 +259,10 @@ int import_layer(struct store_writer *w, struct store_temp *blob, struct image_c
 
 /* ---- a root image of layers that are in the store ---- */
 
+/*
+ * They are not hashed here: what they hold is, by the converter, and import_check_layers() compares
+ * that with the image's diff_ids.
+ */
 static int import_open_layers(struct store_writer *w, const struct manifest *m, int *fds,
 			      uint64_t *bytes, struct err *e)
 {
@@ -247,55 +270,80 @@ static int import_open_layers(struct store_writer *w, const struct manifest *m, 
 
 	for (size_t i = 0; i < m->n_layers; i++) {
 		char path[STORE_BLOB_PATH_MAX];
-		struct descriptor d = { .size = 0 };
-		int rc;
 
 		store_blob_path(m->layers[i].digest, path);
 		fds[i] = openat(s->dir, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fds[i] < 0)
 			return err_errno(e, errno, "open the layer %s/%s", s->path, path);
-		rc = import_hash(fds[i], -1, &d, e);
-		if (rc)
-			return rc;
-		if (strcmp(d.digest, m->layers[i].digest))
-			return err_set(
-				e, EUCLEAN,
-				"the layer %s/%s is damaged: remove the image and get it again",
-				s->path, path);
-		if (lseek(fds[i], 0, SEEK_SET) < 0)
-			return err_errno(e, errno, "read the layer %s/%s", s->path, path);
-		*bytes += d.size;
+		*bytes += m->layers[i].size;
 	}
 	return 0;
+}
+
+/* Was it because of a layer that is not what it was?  Then that is the error to tell. */
+static void import_blame_layer(struct store_writer *w, const struct manifest *m, const int *fds,
+			       struct err *e)
+{
+	const struct store *s = store_writer_store(w);
+
+	for (size_t i = 0; i < m->n_layers; i++) {
+		char path[STORE_BLOB_PATH_MAX];
+		struct descriptor d = { .size = 0 };
+
+		if (fds[i] < 0 || lseek(fds[i], 0, SEEK_SET) < 0 ||
+		    import_hash(fds[i], -1, &d, NULL) || !strcmp(d.digest, m->layers[i].digest))
+			continue;
+		store_blob_path(m->layers[i].digest, path);
+		err_clear(e);
+		err_set(e, EUCLEAN, "the layer %s/%s is damaged: remove the image and get it again",
+			s->path, path);
+		return;
+	}
+}
+
+/* Converts layers of the store, @l->n - @m->n_layers more on top of them, and closes the store's. */
+static int import_convert_stored(struct store_writer *w, const struct manifest *m,
+				 const struct image_config *c, struct import_layers *l, int *fds,
+				 struct store_temp *rootfs, struct convert_result *res,
+				 struct err *e)
+{
+	struct err own = ERR_INIT;
+	char text[DIGEST_SIZE];
+	int rc = import_open_layers(w, m, fds, &l->bytes, &own);
+
+	if (!rc) {
+		l->fds = fds;
+		rc = import_convert(w, l, rootfs, res, &own);
+		for (size_t i = 0; i < m->n_layers && !rc; i++) {
+			sha256_text(res->diff_ids[i], text);
+			if (strcmp(text, c->diff_ids[i]))
+				rc = err_set(&own, EINVAL,
+					     "layer %zu is not the one that the image's "
+					     "configuration names",
+					     i + 1);
+		}
+		if (rc)
+			import_blame_layer(w, m, fds, &own);
+	}
+	for (size_t i = 0; i < m->n_layers; i++)
+		close_fd(&fds[i]);
+	return rc ? err_set(e, own.code, "%s", err_text(&own)) : 0;
 }
 
 static int import_prepare_layers(struct store_writer *w, const struct manifest *m,
 				 const struct image_config *c, struct err *e)
 {
 	auto_free int *fds = reallocarray(NULL, m->n_layers, sizeof(*fds));
+	struct import_layers layers = { .n = m->n_layers };
 	struct store_temp rootfs = STORE_TEMP_INIT;
 	struct convert_result res = { .diff_ids = NULL };
 	char text[DIGEST_SIZE];
-	uint64_t bytes = 0;
 	int rc;
 
 	if (!fds)
 		return err_errno(e, ENOMEM, "open the layers");
 	memset(fds, 0xff, m->n_layers * sizeof(*fds));
-	rc = import_open_layers(w, m, fds, &bytes, e);
-	if (!rc)
-		rc = import_convert(w, fds, m->n_layers, bytes, &rootfs, &res, e);
-	for (size_t i = 0; i < m->n_layers; i++) {
-		if (!rc) {
-			sha256_text(res.diff_ids[i], text);
-			if (strcmp(text, c->diff_ids[i]))
-				rc = err_set(e, EINVAL,
-					     "layer %zu is not the one that the image's "
-					     "configuration names",
-					     i + 1);
-		}
-		close_fd(&fds[i]);
-	}
+	rc = import_convert_stored(w, m, c, &layers, fds, &rootfs, &res, e);
 	if (!rc) {
 		sha256_text(res.chain, text);
 		rc = store_commit_rootfs(&rootfs, text, e);
@@ -387,20 +435,17 @@ static int import_over_layers(struct store_writer *w, struct store_temp *blob,
 	auto_free struct descriptor *all = reallocarray(NULL, n, sizeof(*all));
 	struct store_temp rootfs = STORE_TEMP_INIT;
 	struct convert_result res = { .diff_ids = NULL };
-	uint64_t bytes = layer->size;
-	int rc;
+	struct import_layers layers = { .n = n, .bytes = layer->size, .last = layer->digest };
+	int rc = 0;
 
 	if (!fds || !all)
 		return err_errno(e, ENOMEM, "open the layers");
 	memset(fds, 0xff, n * sizeof(*fds));
-	rc = import_open_layers(w, base, fds, &bytes, e);
 	fds[n - 1] = blob->fd;
-	if (!rc && lseek(blob->fd, 0, SEEK_SET) < 0)
+	if (lseek(blob->fd, 0, SEEK_SET) < 0)
 		rc = err_errno(e, errno, "read the layer back");
 	if (!rc)
-		rc = import_convert(w, fds, n, bytes, &rootfs, &res, e);
-	for (size_t i = 0; i + 1 < n; i++)
-		close_fd(&fds[i]);
+		rc = import_convert_stored(w, base, c, &layers, fds, &rootfs, &res, e);
 	if (!rc) {
 		free(c->diff_ids);
 		c->diff_ids = calloc(n, sizeof(*c->diff_ids));

@@ -42,7 +42,7 @@ struct layer_source {
 	size_t peeked; /* bytes of in[] not delivered yet */
 	uint64_t in_bytes, out_bytes, max_bytes, told;
 	struct archive *unpack; /* NULL = plain */
-	struct digest *digest;
+	struct digest *digest; /* NULL = the diff_id is known */
 	bool ended;
 	void (*progress)(void *ctx, uint64_t bytes);
 	void *ctx;
@@ -114,7 +114,8 @@ static ssize_t layer_read_plain(struct layer_source *s, const void **buf)
 	if (s->out_bytes > s->max_bytes)
 		return err_set(s->e, EFBIG, "the layer holds more than the limit of %llu MiB",
 			       (unsigned long long)(s->max_bytes >> 20));
-	digest_update(s->digest, *buf, (size_t)n);
+	if (s->digest)
+		digest_update(s->digest, *buf, (size_t)n);
 	return n;
 }
 
@@ -354,7 +355,7 @@ static int layer_read(struct layer_source *s, struct rootimage *r, struct layer_
 	return rc;
 }
 
-int layer_apply(int fd, struct rootimage *r, uint64_t max_bytes,
+int layer_apply(int fd, struct rootimage *r, uint64_t max_bytes, const uint8_t *known,
 		void (*progress)(void *ctx, uint64_t bytes), void *ctx, struct layer_result *out,
 		struct err *e)
 {
@@ -373,17 +374,20 @@ int layer_apply(int fd, struct rootimage *r, uint64_t max_bytes,
 
 	if (!in)
 		return err_errno(e, ENOMEM, "read the layer");
-	rc = digest_create(&s.digest, e);
-	if (!rc)
-		rc = tree_layer_begin(rootimage_tree(r), e);
+	rc = tree_layer_begin(rootimage_tree(r), e);
 	if (!rc)
 		rc = layer_open(&s);
+	if (!rc && (s.unpack || !known))
+		rc = digest_create(&s.digest, e);
 	if (!rc)
 		rc = layer_read(&s, r, &res, s.e);
 	if (s.unpack)
 		archive_read_free(s.unpack);
 	if (!rc) {
-		digest_final(s.digest, res.diff_id);
+		if (s.digest)
+			digest_final(s.digest, res.diff_id);
+		else
+			memcpy(res.diff_id, known, DIGEST_BYTES);
 		res.bytes = s.out_bytes;
 		if (progress)
 			progress(ctx, s.in_bytes);

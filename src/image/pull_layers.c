@@ -273,6 +273,15 @@ static int layers_open(void *ctx, size_t i)
 	return p[0];
 }
 
+/* What comes is hashed as it comes, and the converter does not see its end before that is right. */
+static const char *layers_known(void *ctx, size_t i)
+{
+	const struct layers_run *r = ctx;
+	const struct pull_layer *l = &r->layers[r->which[i]];
+
+	return l->state == LAYER_STORED ? NULL : l->d->digest;
+}
+
 static struct pull_layer *layers_current(struct layers_run *r)
 {
 	return &r->layers[r->which[r->at]];
@@ -326,6 +335,7 @@ static int layers_begin(struct layers_run *r, struct err *e)
 		return rc;
 	r->convert = (struct convert_job){
 		.open_layer = layers_open,
+		.known = layers_known,
 		.n_layers = r->job->m->n_layers,
 		.limits = ROOTIMAGE_LIMITS_DEFAULT,
 		.out = r->rootfs.fd,

@@ -428,9 +428,31 @@ def test_a_layer_that_is_not_what_the_configuration_says(store):
     manifest_digest = store.inspect("cut:1")["digest"].split(":")[1]
     m = json.loads((store.images / "blobs/sha256" / manifest_digest).read_text())
     blob = store.images / "blobs/sha256" / m["layers"][0]["digest"].split(":")[1]
-    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
-    p = store.run("prepare", "-q", "cut:1", check=1)
+    good = blob.read_bytes()
+    # A byte that changes nothing of what the layer holds (gzip's size, which nobody needs): that is what counts.
+    blob.write_bytes(good[:-1] + b"x")
+    store.run("prepare", "-q", "cut:1")
+    p = store.run("save", "-o", os.devnull, "cut:1", check=1)
+    assert b"damaged" in p.stderr
+    blob.write_bytes(good[:len(good) // 2] + bytes([good[len(good) // 2] ^ 1]) + good[len(good) // 2 + 1:])
+    p = store.run("prepare", "-q", "--force", "cut:1", check=1)
     assert b"is damaged" in p.stderr
+    # Nor is anything put on top of it.
+    before = store.listing()
+    p = store.run("import", "-q", "--name", "over", "--base", "cut:1", "--tar", "-", stdin=tar(("b", b"yy")), check=1)
+    assert b"is damaged" in p.stderr and store.listing() == before
+
+
+def test_diff_ids_are_of_what_the_layers_hold(store):
+    """Of a plain layer that is the digest of its blob, padding and all, which is not hashed twice."""
+    low, high = tar(("a", b"low")) + bytes(5000), tar(("b", b"high" * 100000))
+    for pack in (lambda b: b, gzip.compress):
+        store.run("import", "-q", "--name", "low", "--tar", "-", stdin=pack(low))
+        store.run("import", "-q", "--name", "high", "--base", "low", "--tar", "-", stdin=pack(high))
+        for name, layers in (("low", [low]), ("high", [low, high])):
+            config = store.inspect(name)["config"]
+            assert config["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(b).hexdigest() for b in layers]
+            store.run("prepare", "-q", "--force", name)
 
 
 def test_a_damaged_root_image_is_noticed_and_written_again(store):
