@@ -105,7 +105,7 @@ int secret_add_host(struct secret *s, const char *host, size_t len, struct err *
 	if (!r->n_ports)
 		r->ports[r->n_ports++] = (struct netrule_range){ SECRET_PORT, SECRET_PORT };
 	if (netrule_matches_port(r, NETRULE_TCP, SECRET_TLS_PORT))
-		return err_set(e, ENOTSUP,
+		return err_set(e, EINVAL,
 			       "secret %s: port 443 is TLS, which is not supported: values are put "
 			       "into plain HTTP",
 			       s->name);
