@@ -215,6 +215,18 @@ struct msb_server {
 };
 
 /*
+ * A secret that the sandbox uses without having it: its environment has a placeholder under the
+ * name, and plain HTTP requests to the hosts get the value (docs/network.md).  All members are
+ * needed.
+ */
+struct msb_secret {
+	size_t size;
+	const char *name; /* of the environment variable */
+	const char *value;
+	const char *const *hosts; /* "example.org", "*.example.org", "example.org:8080" */
+};
+
+/*
  * What a sandbox is to be.  `volumes`, `depends_on` and `scripts` are sent to the server, which
  * says which of them it has; `shell` and `exec` have no effect there so far.
  */
@@ -236,6 +248,7 @@ struct msb_config {
 	const char *exec;
 	const char *const *network; /* rules: "allow tcp example.org:443", "default deny" */
 	const char *group; /* of scope "group": sandboxes of the same group reach each other by name */
+	const struct msb_secret *const *secrets; /* pointers; the last is NULL */
 };
 
 struct msb_sandbox;

@@ -53,6 +53,16 @@ export interface ProcessOptions extends ExecOptions {
   cols?: number | undefined;
 }
 
+/** A secret that the sandbox uses without having it: its environment has a placeholder under the
+ *  name, and plain HTTP requests to the hosts get the value. */
+export interface Secret {
+  /** Of the environment variable. */
+  name: string;
+  value: string;
+  /** 'example.org', '*.example.org', 'example.org:8080'. */
+  hosts: readonly string[];
+}
+
 export interface StartOptions extends CancelOptions {
   /** Default: that of the language. */
   image?: string | undefined;
@@ -65,19 +75,22 @@ export interface StartOptions extends CancelOptions {
   /** Where code and programs start. */
   workdir?: string | undefined;
   /** What the network reaches; default "public". */
-  scope?: 'none' | 'public' | 'any' | undefined;
+  scope?: 'none' | 'group' | 'public' | 'any' | undefined;
   /** Rules on top of the scope: 'allow tcp example.org:443', 'default deny', 'limit connects 50'. */
   network?: readonly string[] | undefined;
   /** Of scope "group": the sandboxes of the same group reach each other by name. */
   group?: string | undefined;
+  /** What it uses without having it. */
+  secrets?: readonly Readonly<Secret>[] | undefined;
   /** Seconds, default 180. */
   timeout?: number | undefined;
   /** Seconds without use after which it is stopped; default: never. */
   idleTimeout?: number | undefined;
   /** To publish on the server's machine: 'HOST:GUEST', '0:GUEST', 'ADDRESS:HOST:GUEST/udp'. */
   ports?: readonly string[] | undefined;
-  /** The server refuses these so far. */
+  /** 'NAME:PATH[:ro]': named volumes, or paths of the server's host that it allows. */
   volumes?: readonly string[] | undefined;
+  /** The server refuses these so far. */
   dependsOn?: readonly string[] | undefined;
   scripts?: Readonly<Record<string, string>> | undefined;
   /** These have no effect so far. */

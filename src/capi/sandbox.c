@@ -53,6 +53,49 @@ static int sandbox_set_cpus(json_t *o, double cpus, struct msb_error **err)
 	return capi_set(o, "cpus", json_integer(cpus < 1 ? 1 : (json_int_t)(cpus + 0.5)), err);
 }
 
+/* Adds one to @list. What is missing would be for the server to say, after the others went there. */
+static int sandbox_add_secret(json_t *list, const struct msb_secret *secret, struct msb_error **err)
+{
+	struct msb_secret s;
+	json_t *o;
+	int rc = capi_options(&s, sizeof(s), secret, "msb_secret", err);
+
+	if (rc)
+		return rc;
+	if (!s.name || !s.value || !s.hosts)
+		return capi_fail(err, MSB_ERR_ARGUMENT, "secrets: %s has no %s",
+				 s.name ? s.name : "one",
+				 !s.name    ? "name"
+				 : !s.value ? "value"
+					    : "hosts");
+	o = json_object();
+	rc = o ? 0 : capi_no_memory(err);
+	rc = rc ? rc : capi_set_text(o, "name", s.name, err);
+	rc = rc ? rc : capi_set_text(o, "value", s.value, err);
+	rc = rc ? rc : capi_set_texts(o, "hosts", s.hosts, err);
+	if (!rc && json_array_append(list, o))
+		rc = capi_no_memory(err);
+	json_decref(o);
+	return rc;
+}
+
+static int sandbox_set_secrets(json_t *o, const struct msb_secret *const *secrets,
+			       struct msb_error **err)
+{
+	json_t *list;
+	int rc = 0;
+
+	if (!secrets)
+		return 0;
+	list = json_array();
+	for (; list && *secrets && !rc; secrets++)
+		rc = sandbox_add_secret(list, *secrets, err);
+	if (!rc)
+		return capi_set(o, "secrets", list, err);
+	json_decref(list);
+	return rc;
+}
+
 /* The members that are set. *@out: the caller's, written on success only. */
 static int sandbox_read_config(json_t **out, double *timeout, const struct msb_config *config,
 			       struct msb_error **err)
@@ -83,6 +126,7 @@ static int sandbox_read_config(json_t **out, double *timeout, const struct msb_c
 	rc = rc ? rc : capi_set_text(o, "exec", c.exec, err);
 	rc = rc ? rc : capi_set_texts(o, "network", c.network, err);
 	rc = rc ? rc : capi_set_text(o, "group", c.group, err);
+	rc = rc ? rc : sandbox_set_secrets(o, c.secrets, err);
 	if (rc) {
 		json_decref(o);
 		return rc;

@@ -317,6 +317,16 @@ static void test_arguments_that_cannot_be_sent(void **state)
 						 .url = "http://h",
 						 .api_key = "" };
 	const char *const pairs[] = { "A=1", "=2", NULL }, *const texts[] = { "A=\xff", NULL };
+	const char *const hosts[] = { "a.example", NULL };
+	const struct msb_secret good = { sizeof(good), "A", "v", hosts };
+	const struct msb_secret bad[] = {
+		{ 0, "A", "v", hosts },
+		{ sizeof(good), NULL, "v", hosts },
+		{ sizeof(good), "A", NULL, hosts },
+		{ sizeof(good), "A", "v", NULL },
+		{ sizeof(good), "A", "v\xff", hosts },
+		{ sizeof(good), "A", "v", texts },
+	};
 	struct msb_config c;
 	struct msb_sandbox *sb;
 
@@ -338,6 +348,12 @@ static void test_arguments_that_cannot_be_sent(void **state)
 	EXPECT_BAD(envs, texts);
 	EXPECT_BAD(scripts, pairs);
 	EXPECT_BAD(scripts, texts);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		EXPECT_BAD(secrets, ((const struct msb_secret *const[]){ &good, &bad[i], NULL }));
+	MSB_INIT(&c);
+	c.secrets = (const struct msb_secret *const[]){ &good, NULL };
+	assert_int_equal(msb_sandbox_new(&sb, MSB_PYTHON, NULL, &local, &c, NULL), 0);
+	msb_sandbox_free(sb);
 	assert_int_equal(msb_sandbox_new(&sb, NULL, NULL, &local, NULL, NULL), MSB_ERR_ARGUMENT);
 	/* No image of its own, and none is given. */
 	assert_int_equal(msb_sandbox_new(&sb, "sh", "x", &local, NULL, NULL), 0);

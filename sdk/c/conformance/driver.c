@@ -204,8 +204,41 @@ struct options {
 	struct msb_server server;
 	struct msb_config config;
 	const char **lists[6];
+	const struct msb_secret **secrets;
 	json_t *keep;
 };
+
+/* A list that ends with NULL, for driver_free_secrets(). */
+static const struct msb_secret **driver_secrets(const json_t *o, json_t *keep)
+{
+	json_t *list = json_object_get(o, "secrets");
+	size_t n = json_array_size(list);
+	const struct msb_secret **secrets;
+
+	if (!json_is_array(list))
+		return NULL;
+	secrets = calloc(n + 1, sizeof(*secrets));
+	for (size_t i = 0; i < n; i++) {
+		struct msb_secret *s = malloc(sizeof(*s));
+		const json_t *v = json_array_get(list, i);
+
+		MSB_INIT(s);
+		s->name = driver_get(v, "name");
+		s->value = driver_get(v, "value");
+		s->hosts = driver_list(v, "hosts", keep);
+		secrets[i] = s;
+	}
+	return secrets;
+}
+
+static void driver_free_secrets(const struct msb_secret **secrets)
+{
+	for (size_t i = 0; secrets && secrets[i]; i++) {
+		free((void *)secrets[i]->hosts);
+		free((void *)secrets[i]);
+	}
+	free(secrets);
+}
 
 static void driver_read_options(struct options *p, const json_t *o)
 {
@@ -232,12 +265,14 @@ static void driver_read_options(struct options *p, const json_t *o)
 	p->config.depends_on = p->lists[3] = driver_list(o, "depends_on", p->keep);
 	p->config.scripts = p->lists[4] = driver_list(o, "scripts", p->keep);
 	p->config.network = p->lists[5] = driver_list(o, "network", p->keep);
+	p->config.secrets = p->secrets = driver_secrets(o, p->keep);
 }
 
 static void driver_free_options(struct options *p)
 {
 	for (size_t i = 0; i < 6; i++)
 		free(p->lists[i]);
+	driver_free_secrets(p->secrets);
 	json_decref(p->keep);
 }
 

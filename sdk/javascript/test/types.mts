@@ -38,6 +38,7 @@ const options: SandboxOptions = SandboxOptions.builder().name('x').cpus(2).serve
 const node: NodeSandbox = new NodeSandbox(options);
 await node.start('image', 512, 1, 180);
 await node.start({ image: 'image', memory: 512 });
+await node.start({ scope: 'group', group: 'shop', secrets: [{ name: 'KEY', value: 'v', hosts: ['a.example'] }] });
 const infos: SandboxInfo[] = await listSandboxes({ namespace: '*' });
 const attached: NodeSandbox = await NodeSandbox.attach('x', { apiKey: 'msb_' });
 const bytes: Uint8Array = await sb.files.read('/a', { offset: 1, length: 2, user: 'nobody' });
@@ -70,6 +71,8 @@ try {
 await PythonSandbox.create({ memory: '512' });
 // @ts-expect-error there is no such option
 await PythonSandbox.create({ memroy: 512 });
+// @ts-expect-error a secret has hosts
+await PythonSandbox.create({ secrets: [{ name: 'KEY', value: 'v' }] });
 // @ts-expect-error a command has a list of arguments
 await sb.command.run('ls', '-l');
 // @ts-expect-error results are not made by hand

@@ -5,7 +5,7 @@ mod stream_ops;
 
 use microsandbox::{
     list_sandboxes, CommandExecution, ErrorKind, Execution, Language, Line, Node, Python, RichResult, Sandbox,
-    SandboxError, SandboxInfo, SandboxMetrics, SandboxOptions, StartOptions,
+    SandboxError, SandboxInfo, SandboxMetrics, SandboxOptions, Secret, StartOptions,
 };
 use serde_json::{json, Map, Value};
 use std::collections::HashMap;
@@ -85,6 +85,10 @@ fn text(v: &Value) -> Option<String> {
     v.as_str().map(str::to_owned)
 }
 
+fn secret(o: &Value) -> Secret {
+    Secret::new(text(&o["name"]).unwrap(), text(&o["value"]).unwrap(), texts(&o["hosts"]))
+}
+
 fn start_options(o: &Value) -> StartOptions {
     let mut s = StartOptions::default();
     s.image = text(&o["image"]);
@@ -94,6 +98,7 @@ fn start_options(o: &Value) -> StartOptions {
     s.idle_timeout = o["idle_timeout"].as_f64().map(|n| n as f32);
     s.envs = texts(&o["envs"]);
     s.network = texts(&o["network"]);
+    s.secrets = o["secrets"].as_array().into_iter().flatten().map(secret).collect();
     s.volumes = texts(&o["volumes"]);
     s.ports = texts(&o["ports"]);
     s.depends_on = texts(&o["depends_on"]);

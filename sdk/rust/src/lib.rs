@@ -40,7 +40,7 @@ pub use error::{ApiError, ErrorKind, SandboxError};
 pub use events::{ExitStatus, Output, Stream};
 pub use execution::{CommandExecution, Execution, RichResult};
 pub use files::{FileStream, Files, MkdirOptions, ReadOptions, WriteOptions};
-pub use options::{SandboxOptions, SandboxOptionsBuilder, StartOptions};
+pub use options::{SandboxOptions, SandboxOptionsBuilder, Secret, StartOptions};
 pub use process::Process;
 pub use sandbox::{list_sandboxes, Language, Metrics, Node, NodeSandbox, Python, PythonSandbox, Sandbox};
 pub use stream::{CodeStream, CommandStream};

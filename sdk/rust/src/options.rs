@@ -1,5 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// A secret that the sandbox uses without having it: its environment has a placeholder under the
+/// name, and plain HTTP requests to the hosts get the value. `Debug` leaves the value out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// Of the environment variable.
+    pub name: String,
+    pub value: String,
+    /// `example.org`, `*.example.org`, `example.org:8080`.
+    pub hosts: Vec<String>,
+}
+
+impl Secret {
+    pub fn new<I, S>(name: impl Into<String>, value: impl Into<String>, hosts: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        Self { name: name.into(), value: value.into(), hosts: hosts.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").field("name", &self.name).field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
 
 /// How a sandbox is started.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,11 +48,13 @@ pub struct StartOptions {
     pub group: Option<String>,
     /// Rules on top of the scope: `allow tcp example.org:443`, `default deny`, `limit connects 50`.
     pub network: Vec<String>,
+    /// What it uses without having it.
+    pub secrets: Vec<Secret>,
     /// Seconds.
     pub timeout: f32,
     /// Seconds without use after which it is stopped; `None`: never.
     pub idle_timeout: Option<f32>,
-    /// The server refuses this so far.
+    /// `NAME:PATH[:ro]`: named volumes, or paths of the server's host that it allows.
     pub volumes: Vec<String>,
     /// Ports to publish on the server's machine: `HOST:GUEST`, `0:GUEST`, `ADDRESS:HOST:GUEST/udp`.
     pub ports: Vec<String>,
@@ -49,6 +79,7 @@ impl Default for StartOptions {
             scope: None,
             group: None,
             network: Vec::new(),
+            secrets: Vec::new(),
             timeout: 180.0,
             idle_timeout: None,
             volumes: Vec::new(),
@@ -170,6 +201,12 @@ impl SandboxOptionsBuilder {
         self
     }
 
+    /// Sets `secrets`.
+    pub fn secrets(mut self, secrets: impl IntoIterator<Item = Secret>) -> Self {
+        self.options.start.secrets = secrets.into_iter().collect();
+        self
+    }
+
     /// Sets `scripts`.
     pub fn scripts(mut self, scripts: BTreeMap<String, String>) -> Self {
         self.options.start.scripts = scripts;
@@ -178,5 +215,17 @@ impl SandboxOptionsBuilder {
 
     pub fn build(self) -> SandboxOptions {
         self.options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_secrets_are_not_shown() {
+        let options = SandboxOptions::builder().secrets([Secret::new("KEY", "hunter2", ["a.example"])]).build();
+        let shown = format!("{options:?}");
+        assert!(shown.contains("KEY") && shown.contains("a.example") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -4,7 +4,7 @@ use crate::error::{ApiError, ErrorKind};
 use crate::execution::Execution;
 use crate::files::Files;
 use crate::http::Transport;
-use crate::options::{SandboxOptions, StartOptions};
+use crate::options::{SandboxOptions, Secret, StartOptions};
 use crate::settings::{random_name, Endpoint};
 use crate::stream::{gather, open_events, CodeStream};
 use crate::types::{code, method, NetworkInfo, SandboxInfo, SandboxMetrics};
@@ -431,6 +431,10 @@ fn config<L: Language>(o: &StartOptions) -> Value {
         if let Some(text) = text {
             add(key, json!(text));
         }
+    }
+    if !o.secrets.is_empty() {
+        let secret = |s: &Secret| json!({"name": s.name, "value": s.value, "hosts": s.hosts});
+        add("secrets", o.secrets.iter().map(secret).collect());
     }
     if let Some(idle) = o.idle_timeout {
         add("idle_timeout", plain(f64::from(idle)));
