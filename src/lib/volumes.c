@@ -183,18 +183,37 @@ int volumes_path(const char *parent, const char *name, char **out, struct err *e
 	return 0;
 }
 
+/* Is @name still the directory that is open as @fd? */
+static bool volumes_is(int parent_fd, const char *name, int fd)
+{
+	struct stat a, b;
+
+	return !fstatat(parent_fd, name, &a, AT_SYMLINK_NOFOLLOW) && !fstat(fd, &b) &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 int volumes_remove(const char *parent, const char *name, struct err *e)
 {
-	auto_close int parent_fd = -1, fd = -1;
+	auto_close int parent_fd = -1, fd = -1, data = -1;
 	int rc;
 
 	if ((rc = volumes_check_name(name, e)) || (rc = volumes_lock(parent, &parent_fd, e)) ||
 	    (rc = volumes_open(parent_fd, name, &fd, e)))
 		return rc;
-	if (volumes_in_use(fd))
+	data = openat(fd, VOLUMES_DATA, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (data >= 0 && flock(data, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return err_set(e, EBUSY, "volume '%s' is in use: stop the sandboxes that have it",
 			       name);
-	rc = tree_remove(parent_fd, name);
+	/*
+	 * Its data first: while some of it is there, it is a volume, which can be removed again.
+	 * It may take long, and nobody waits for it: the lock of the data keeps sandboxes out.
+	 */
+	flock(parent_fd, LOCK_UN);
+	rc = tree_remove(fd, VOLUMES_DATA);
+	if (!rc && flock(parent_fd, LOCK_EX) < 0)
+		rc = -errno;
+	if (!rc && volumes_is(parent_fd, name, fd))
+		rc = tree_remove(parent_fd, name);
 	return rc ? err_errno(e, -rc, "cannot remove volume '%s'", name) : 0;
 }
 

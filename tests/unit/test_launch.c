@@ -247,24 +247,6 @@ static void a_missing_tree_is_no_error(void **state)
 	assert_false(exists(f, "file"));
 }
 
-static void a_tree_too_deep_is_given_up(void **state)
-{
-	struct fixture *f = *state;
-	char path[256] = "d";
-	size_t n = 1;
-
-	make_dir(f, path);
-	for (int i = 0; i < 70; i++) {
-		n += (size_t)snprintf(path + n, sizeof(path) - n, "/d");
-		make_dir(f, path);
-	}
-	assert_int_equal(tree_remove(f->fd, "d"), -ELOOP);
-	assert_true(exists(f, path));
-	/* In two parts it is within the limit. */
-	assert_int_equal(tree_remove(f->fd, "d/d/d/d/d/d/d/d/d/d"), 0);
-	assert_int_equal(tree_remove(f->fd, "d"), 0);
-}
-
 /* ---- small files ----------------------------------------------------------------- */
 
 static void a_file_is_replaced_whole(void **state)
@@ -392,7 +374,6 @@ int main(void)
 		LAUNCH_TEST(the_living_are_found_and_the_dead_removed),
 		LAUNCH_TEST(a_tree_goes_and_its_links_are_not_followed),
 		LAUNCH_TEST(a_missing_tree_is_no_error),
-		LAUNCH_TEST(a_tree_too_deep_is_given_up),
 		LAUNCH_TEST(a_file_is_replaced_whole),
 		LAUNCH_TEST(what_is_no_regular_file_is_not_read),
 		LAUNCH_TEST(a_planted_temporary_file_does_no_harm),
