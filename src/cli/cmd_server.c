@@ -24,6 +24,8 @@
 #define SERVER_SANDBOXES_MAX 256u
 #define SERVER_KEY_HOURS 24u
 #define SERVER_READY_FD 3
+#define SERVER_VOLUMES_MAX 16u
+#define SERVER_VOLUMES_BYTES (16ull << 30)
 #define SERVER_ALLOW_MAX 32u /* --allow-volumes */
 
 enum server_opt {
@@ -54,6 +56,8 @@ enum server_opt {
 	SERVER_AUDIT_LOG,
 	SERVER_SOURCE,
 	SERVER_ALLOW_VOLUMES,
+	SERVER_MAX_VOLUMES,
+	SERVER_MAX_VOLUME_SIZE,
 };
 
 const struct cli_opt server_opts[] = {
@@ -108,6 +112,11 @@ const struct cli_opt server_opts[] = {
 				   "start: clients may share this directory of the host, and what "
 				   "is "
 				   "in it (repeatable; default: named volumes only)" },
+	[SERVER_MAX_VOLUMES] = { "max-volumes", NULL, "", "N",
+				 "start: clients make at most so many named volumes in a namespace "
+				 "(default 16; 0 = none)" },
+	[SERVER_MAX_VOLUME_SIZE] = { "max-volume-size", NULL, "", "SIZE",
+				     "start: the quotas of these together (default 16G)" },
 	{ NULL },
 };
 
@@ -169,6 +178,24 @@ static int server_allow_volumes(struct server_args *a, const char *dir)
 		return cli_usage(a->cmd, "--allow-volumes: %s", err_text(&e));
 	a->o.n_allow_volumes++;
 	a->o.allow_volumes = (const char *const *)a->allow;
+	return 0;
+}
+
+static int server_limit_volumes(struct server_args *a, int opt, const char *v)
+{
+	uint64_t n;
+
+	if (opt == SERVER_MAX_VOLUME_SIZE) {
+		if (!volume_parse_size(v, &a->o.volumes.bytes))
+			return 0;
+		return cli_usage(a->cmd,
+				 "--max-volume-size is '%s': give MiB or a size such as 512M or "
+				 "10G",
+				 v);
+	}
+	if (cli_parse_uint(v, 1024, &n))
+		return cli_usage(a->cmd, "--max-volumes is '%s': give a number to 1024", v);
+	a->o.volumes.n = (unsigned)n;
 	return 0;
 }
 
@@ -273,6 +300,9 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 	case SERVER_AUDIT_LOG:
 		a->o.audit_log = v;
 		return *v ? 0 : cli_usage(a->cmd, "--audit-log: give a file, or none");
+	case SERVER_MAX_VOLUMES:
+	case SERVER_MAX_VOLUME_SIZE:
+		return server_limit_volumes(a, opt, v);
 	case SERVER_ALLOW_VOLUMES:
 		return server_allow_volumes(a, v);
 	case SERVER_SOURCE:
@@ -542,6 +572,7 @@ int cmd_server(const struct cli_command *cmd, int argc, char **argv)
 		       .max_sandboxes = SERVER_SANDBOXES_MAX,
 		       .jail = "full",
 		       .publish = "local",
+		       .volumes = { SERVER_VOLUMES_MAX, SERVER_VOLUMES_BYTES },
 		       .ready_fd = -1 },
 		.expire_s = SERVER_KEY_HOURS * 3600,
 		.tail = UINT64_MAX,

@@ -139,7 +139,7 @@ static int volume_create(struct volume_cmd *c)
 	struct err e = ERR_INIT;
 
 	for (int i = 0; i < c->n_names; i++)
-		if (volumes_create(c->parent, c->names[i], c->size, &e))
+		if (volumes_create(c->parent, c->names[i], c->size, NULL, &e))
 			return cli_fail(&e);
 	return CLI_OK;
 }

@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "sys/file.h"
@@ -53,6 +54,40 @@ int volumes_parent(const char *home, const char *ns, char **out, struct err *e)
 	return rc;
 }
 
+int volumes_parent_find(const char *home, const char *ns, char **out, struct err *e)
+{
+	auto_free char *own = NULL;
+
+	if (asprintf(&own, "%s/" VOLUMES_DIR "/@%s", home, ns) < 0) {
+		own = NULL;
+		return err_errno(e, ENOMEM, "volumes");
+	}
+	if (access(own, F_OK) < 0)
+		return err_errno(e, errno, "volumes of namespace %s", ns);
+	*out = take_ptr(&own);
+	return 0;
+}
+
+unsigned volumes_namespaces(const char *home)
+{
+	auto_free char *all = NULL;
+	struct dirent *d;
+	unsigned n = 0;
+	DIR *dir;
+
+	if (asprintf(&all, "%s/" VOLUMES_DIR, home) < 0) {
+		all = NULL;
+		return 0;
+	}
+	dir = opendir(all);
+	if (!dir)
+		return 0;
+	while ((d = readdir(dir)))
+		n += d->d_name[0] == '@';
+	closedir(dir);
+	return n;
+}
+
 static int volumes_check_name(const char *name, struct err *e)
 {
 	if (volume_name_valid(name))
@@ -75,34 +110,14 @@ static int volumes_lock(const char *parent, int *out, struct err *e)
 	return 0;
 }
 
-static int volumes_write_meta(int dirfd, uint64_t quota, struct err *e)
+static int volumes_write_meta(int dirfd, uint64_t quota, bool client, struct err *e)
 {
 	char text[128];
 
-	snprintf(text, sizeof(text), "{\"version\": 1, \"quota\": %llu, \"created\": %lld}\n",
-		 (unsigned long long)quota, (long long)time(NULL));
+	snprintf(text, sizeof(text), "{\"version\": 1, \"quota\": %llu, \"created\": %lld%s}\n",
+		 (unsigned long long)quota, (long long)time(NULL),
+		 client ? ", \"client\": true" : "");
 	return file_write_at(dirfd, VOLUMES_META, text, strlen(text), 0600, true, e);
-}
-
-int volumes_create(const char *parent, const char *name, uint64_t quota, struct err *e)
-{
-	auto_close int parent_fd = -1, fd = -1;
-	int rc;
-
-	if ((rc = volumes_check_name(name, e)) || (rc = volumes_lock(parent, &parent_fd, e)))
-		return rc;
-	if (mkdirat(parent_fd, name, 0700) < 0)
-		return errno == EEXIST ? err_set(e, EEXIST, "there is a volume '%s' already", name)
-				       : err_errno(e, errno, "cannot make volume '%s'", name);
-	fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || mkdirat(fd, VOLUMES_DATA, 0755) < 0 || fchmodat(fd, VOLUMES_DATA, 0755, 0) < 0)
-		rc = err_errno(e, errno, "cannot make volume '%s'", name);
-	/* Written last: without it, it is no volume. */
-	if (!rc)
-		rc = volumes_write_meta(fd, quota, e);
-	if (rc)
-		tree_remove(parent_fd, name);
-	return rc;
 }
 
 static int volumes_read_meta(int dirfd, const char *name, struct volume_info *out, struct err *e)
@@ -120,6 +135,7 @@ static int volumes_read_meta(int dirfd, const char *name, struct volume_info *ou
 	if (json_is_integer(quota) && json_integer_value(quota) >= 0) {
 		out->quota = (uint64_t)json_integer_value(quota);
 		out->created_s = json_integer_value(json_object_get(j, "created"));
+		out->client = json_is_true(json_object_get(j, "client"));
 	} else {
 		rc = err_set(e, EINVAL,
 			     "volume '%s': " VOLUMES_META " is not what it was written as", name);
@@ -227,18 +243,14 @@ static int volumes_named(const struct dirent *d)
 	return volume_name_valid(d->d_name);
 }
 
-int volumes_each(const char *parent, void (*fn)(void *ctx, const struct volume_info *v), void *ctx,
-		 struct err *e)
+static int volumes_each_at(int parent_fd, void (*fn)(void *ctx, const struct volume_info *v),
+			   void *ctx, struct err *e)
 {
-	auto_close int parent_fd = -1;
 	struct dirent **names = NULL;
-	int rc = volumes_lock(parent, &parent_fd, e), n;
+	int n = scandirat(parent_fd, ".", &names, volumes_named, volumes_by_name);
 
-	if (rc)
-		return rc;
-	n = scandirat(parent_fd, ".", &names, volumes_named, volumes_by_name);
 	if (n < 0)
-		return err_errno(e, errno, "read %s", parent);
+		return err_errno(e, errno, "read the volumes");
 	for (int i = 0; i < n; i++) {
 		struct volume_info v;
 
@@ -248,6 +260,75 @@ int volumes_each(const char *parent, void (*fn)(void *ctx, const struct volume_i
 	}
 	free(names);
 	return 0;
+}
+
+int volumes_each(const char *parent, void (*fn)(void *ctx, const struct volume_info *v), void *ctx,
+		 struct err *e)
+{
+	auto_close int parent_fd = -1;
+	int rc = volumes_lock(parent, &parent_fd, e);
+
+	return rc ? rc : volumes_each_at(parent_fd, fn, ctx, e);
+}
+
+struct volumes_tally {
+	unsigned n;
+	uint64_t bytes;
+};
+
+static void volumes_tally(void *ctx, const struct volume_info *v)
+{
+	struct volumes_tally *t = ctx;
+
+	if (!v->client)
+		return;
+	t->n++;
+	if (__builtin_add_overflow(t->bytes, v->quota, &t->bytes))
+		t->bytes = UINT64_MAX;
+}
+
+/* What clients made counts, not what the user gave to their namespace. */
+static int volumes_check_limit(int parent_fd, uint64_t quota, const struct volumes_limit *limit,
+			       struct err *e)
+{
+	struct volumes_tally t = { .n = 0 };
+	int rc = volumes_each_at(parent_fd, volumes_tally, &t, e);
+
+	if (rc)
+		return rc;
+	if (t.n >= limit->n)
+		return err_set(e, EDQUOT, "clients have %u volumes here (limit %u): remove some",
+			       t.n, limit->n);
+	if (t.bytes > limit->bytes || quota > limit->bytes - t.bytes)
+		return err_set(e, EDQUOT,
+			       "the volumes of clients here may have %llu bytes together, and "
+			       "%llu are given out: ask for less, or remove some",
+			       (unsigned long long)limit->bytes, (unsigned long long)t.bytes);
+	return 0;
+}
+
+int volumes_create(const char *parent, const char *name, uint64_t quota,
+		   const struct volumes_limit *limit, struct err *e)
+{
+	auto_close int parent_fd = -1, fd = -1;
+	int rc;
+
+	if ((rc = volumes_check_name(name, e)) || (rc = volumes_lock(parent, &parent_fd, e)))
+		return rc;
+	if (limit && (rc = volumes_check_limit(parent_fd, quota, limit, e)))
+		return rc;
+	if (mkdirat(parent_fd, name, 0700) < 0)
+		return errno == EEXIST ? err_set(e, EEXIST, "there is a volume '%s' already", name)
+				       : err_errno(e, errno, "cannot make volume '%s'", name);
+	fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || mkdirat(fd, VOLUMES_DATA, 0755) < 0 || fchmodat(fd, VOLUMES_DATA, 0755, 0) < 0)
+		rc = err_errno(e, errno, "cannot make volume '%s'", name);
+	/* Written last: without it, it is no volume. */
+	if (!rc)
+		rc = volumes_write_meta(fd, quota, limit != NULL, e);
+	if (rc)
+		tree_remove(parent_fd, name);
+	return rc;
 }
 
 /* Takes @fd. A directory that cannot be read counts as itself. */
@@ -315,8 +396,8 @@ static int volumes_resolve_named(struct volume *v, const struct volumes_policy *
 	if (rc == -ENOENT && p->ns)
 		return err_set(
 			e, ENOENT,
-			"there is no volume '%s' in namespace %s: who runs the server makes it "
-			"with `msb volume create %s --namespace %s`",
+			"there is no volume '%s' in namespace %s: make it with volume.create, or "
+			"who runs the server with `msb volume create %s --namespace %s`",
 			v->source, p->ns, v->source, p->ns);
 	if (rc)
 		return err_set(e, -rc, "%s", err_text(&why));

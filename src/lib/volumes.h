@@ -20,7 +20,17 @@ struct volume_info {
 	uint64_t quota; /* bytes; 0 = none */
 	int64_t created_s; /* CLOCK_REALTIME */
 	bool in_use;
+	bool client; /* a client of the server made it */
 };
+
+/* How much clients may make in one namespace. */
+struct volumes_limit {
+	unsigned n; /* volumes; 0 = none, and none is removed */
+	uint64_t bytes; /* their quotas together */
+};
+
+/* Namespaces that have a directory for volumes; a client makes no more. */
+#define VOLUMES_NAMESPACES_MAX 1024u
 
 /*
  * Where named volumes are, made if absent; malloc'ed: <home>/volumes, or of a namespace of the
@@ -28,8 +38,18 @@ struct volume_info {
  */
 int volumes_parent(const char *home, const char *ns, char **out, struct err *e);
 
-/* Return: 0; -EEXIST; -EINVAL: no name. */
-int volumes_create(const char *parent, const char *name, uint64_t quota, struct err *e);
+/* The same without making it. Return: 0; -ENOENT: there are no volumes. */
+int volumes_parent_find(const char *home, const char *ns, char **out, struct err *e);
+
+/* How many namespaces have a directory; 0 if that is not known. */
+unsigned volumes_namespaces(const char *home);
+
+/*
+ * @limit: NULL if it is the user's own, else it is made for a client.
+ * Return: 0; -EEXIST; -EINVAL: no name; -EDQUOT: beyond @limit.
+ */
+int volumes_create(const char *parent, const char *name, uint64_t quota,
+		   const struct volumes_limit *limit, struct err *e);
 
 /* Removes it with all it holds. Return: 0; -ENOENT; -EBUSY: a sandbox has it. */
 int volumes_remove(const char *parent, const char *name, struct err *e);

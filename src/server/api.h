@@ -59,5 +59,9 @@ void method_sandbox_fs_stat(struct rpc_call *c);
 void method_sandbox_fs_mkdir(struct rpc_call *c);
 void method_sandbox_fs_remove(struct rpc_call *c);
 void method_sandbox_fs_rename(struct rpc_call *c);
+void method_volume_create(struct rpc_call *c);
+void method_volume_list(struct rpc_call *c);
+void method_volume_get(struct rpc_call *c);
+void method_volume_remove(struct rpc_call *c);
 
 #endif

@@ -70,6 +70,8 @@ size_t audit_format(const struct audit_entry *x, int64_t time_ms, char *to, size
 		      audit_string(x->who ? x->who->key : NULL), "namespace", audit_string(x->ns),
 		      "peer", audit_string(x->who ? x->who->peer : NULL), "method", x->method,
 		      "sandbox", audit_string(x->sandbox), "outcome", outcomes[x->outcome]);
+	if (o && x->volume)
+		json_object_set_new(o, "volume", audit_string(x->volume));
 	if (o && x->outcome == AUDIT_ERROR)
 		json_object_set_new(o, "code", json_integer(x->code));
 	if (o && x->reason)

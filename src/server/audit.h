@@ -38,6 +38,7 @@ struct audit_entry {
 	const struct principal *who; /* NULL = the server itself */
 	const char *ns, *method;
 	const char *sandbox; /* NULL = it was no name */
+	const char *volume; /* NULL = none was named */
 	enum audit_outcome outcome;
 	int code; /* of AUDIT_ERROR */
 	const char *reason; /* of what the server did by itself; may be NULL */

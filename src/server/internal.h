@@ -77,6 +77,8 @@ struct server {
 	unsigned n_boxes;
 	struct images images;
 	struct quotas quotas;
+	struct list volume_removals;
+	unsigned n_volume_removals;
 	struct audit audit;
 
 	struct list mcp_sessions; /* the longest unused one first */
@@ -93,6 +95,9 @@ struct server {
 };
 
 void server_bury(struct server *s, struct corpse *c, void (*fn)(struct corpse *));
+
+/* method_volume.c: ends what removes volumes; they can be removed again. */
+void volume_removals_fini(struct server *s);
 
 /* The server is to end, as if a first signal had asked for it. */
 void server_end(struct server *s);

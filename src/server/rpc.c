@@ -47,6 +47,9 @@ static void rpc_audit(const struct rpc_call *c, enum audit_outcome outcome)
 		.ns = c->ns[0] ? c->ns : c->who.ns,
 		.method = c->method ? c->method->name : NULL,
 		.sandbox = c->checked ? rpc_string(c->params, "sandbox") : NULL,
+		.volume = c->checked && !strncmp(c->method->name, "volume.", 7)
+				  ? rpc_string(c->params, "name")
+				  : NULL,
 		.outcome = outcome,
 		.code = c->code,
 		.duration_ns = loop_now_ns() - c->started_ns,

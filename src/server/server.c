@@ -356,6 +356,7 @@ static void server_init(struct server *s, const struct server_options *opt)
 	list_init(&s->conns);
 	list_init(&s->boxes);
 	list_init(&s->corpses);
+	list_init(&s->volume_removals);
 	mcp_sessions_init(s);
 	quotas_init(&s->quotas);
 	s->audit = (struct audit)AUDIT_INIT;
@@ -542,6 +543,7 @@ static void server_fini(struct server *s)
 		list_for_each (pos, tmp, &s->boxes)
 			box_leave(list_entry(pos, struct box, link));
 		images_fini(&s->images);
+		volume_removals_fini(s);
 		server_bury_now(&s->bury_timer);
 		mcp_stdio_destroy(s->stdio);
 	}

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "codec/token.h"
+#include "lib/volumes.h"
 
 #define SERVER_PORT 5555u
 #define SERVER_KEY_FILE "server.key"
@@ -37,6 +38,7 @@ struct server_options {
 	const char *publish; /* where sandboxes may publish ports: "local", "any" or "none" */
 	const char *const *allow_volumes; /* of volumes_allow(): for paths of the host */
 	size_t n_allow_volumes;
+	struct volumes_limit volumes; /* that clients make, in each namespace */
 	const char *audit_log; /* "none" = none; NULL = <home>/server.audit.log */
 	int ready_fd; /* gets a line "ready <address>\n" when requests are taken; -1 = none */
 };

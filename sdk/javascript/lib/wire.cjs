@@ -22,6 +22,10 @@ const methods = Object.freeze({
   FS_MKDIR: 'sandbox.fs.mkdir',
   FS_REMOVE: 'sandbox.fs.remove',
   FS_RENAME: 'sandbox.fs.rename',
+  VOLUME_CREATE: 'volume.create',
+  VOLUME_LIST: 'volume.list',
+  VOLUME_GET: 'volume.get',
+  VOLUME_REMOVE: 'volume.remove',
 });
 
 // JSON-RPC codes and their names in the schema.

@@ -26,6 +26,10 @@ pub(crate) mod method {
     pub const FS_MKDIR: &str = "sandbox.fs.mkdir";
     pub const FS_REMOVE: &str = "sandbox.fs.remove";
     pub const FS_RENAME: &str = "sandbox.fs.rename";
+    pub const VOLUME_CREATE: &str = "volume.create";
+    pub const VOLUME_LIST: &str = "volume.list";
+    pub const VOLUME_GET: &str = "volume.get";
+    pub const VOLUME_REMOVE: &str = "volume.remove";
 }
 
 /// The JSON-RPC codes of the server's errors.

@@ -26,6 +26,10 @@ FS_STAT = "sandbox.fs.stat"
 FS_MKDIR = "sandbox.fs.mkdir"
 FS_REMOVE = "sandbox.fs.remove"
 FS_RENAME = "sandbox.fs.rename"
+VOLUME_CREATE = "volume.create"
+VOLUME_LIST = "volume.list"
+VOLUME_GET = "volume.get"
+VOLUME_REMOVE = "volume.remove"
 
 # JSON-RPC codes and their names in the schema.
 ERRORS = {
