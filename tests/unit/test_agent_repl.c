@@ -405,7 +405,7 @@ static void calls_queue_in_one_language_only(void **state)
 
 	(void)state;
 	client_begin(&x);
-	first = start(&x, "python", "print('first')\ninput_ = 1\nwhile True: pass", 0);
+	first = start(&x, "python", "input_ = 1\nprint('first')\nwhile True: pass", 0);
 	client_await_output(&x, first, 6);
 	second = start(&x, "python", "print('second', input_)", 0);
 	other = run(&x, "sh", "echo other");
