@@ -101,8 +101,8 @@ def test_each_method_says_the_same_of_what_is_another_s_and_of_what_is_not(serve
     doc = document(server)
     tried = 0
     for m in doc["methods"]:
-        if m["name"] == "sandbox.list":
-            continue
+        if "sandbox" not in [p["name"] for p in m["params"]] or m["name"] == "sandbox.list":
+            continue  # volumes: test_server_volumes.py
         for space in [{}, {"namespace": "team-b"}, {"namespace": "*"}, {"namespace": "no-such"}]:
             if m["name"] == "sandbox.start" and space.get("namespace", "*") == "*":
                 continue  # would start one in the key's own namespace
