@@ -36,9 +36,9 @@ async def connect(transport, *where):
 
 # Which tools a client may run without asking, and which it must ask for: they take something away.
 READ_ONLY = {"sandbox_get", "sandbox_list", "sandbox_get_logs", "sandbox_get_metrics", "sandbox_read_file",
-             "sandbox_list_files", "sandbox_stat_file"}
+             "sandbox_list_files", "sandbox_stat_file", "sandbox_network_get"}
 HARMLESS = {"sandbox_start", "sandbox_keep_alive", "sandbox_make_directory"}
-REPEATABLE = HARMLESS | {"sandbox_stop", "sandbox_remove_file"}
+REPEATABLE = HARMLESS | {"sandbox_stop", "sandbox_remove_file", "sandbox_network_set"}
 OPEN = {"sandbox_run_code", "sandbox_run_command"}
 
 
