@@ -64,7 +64,7 @@ def test_pulled_and_run(registry, box):
         tar(("etc/passwd", PASSWD), ("etc/group", GROUP), ("home/app", DIR, {"uid": 1234, "gid": 2345, "mode": 0o700}),
             ("top/low", b"low"), ("top/gone", b"gone"), ("work/deep", DIR)),
         tar(("top/.wh.gone", ), ("top/high", b"high"), ("top/link", LINK, {"linkname": "high"}))],
-        User="app", WorkingDir="/work/deep", Env=["PATH=/usr/bin:/bin", "COLOUR=blue", "EMPTY="],
+        User="app", WorkingDir="/srv/deep", Env=["PATH=/usr/bin:/bin", "COLOUR=blue", "EMPTY="],
         Entrypoint=["/usr/bin/python3", "-c"], Cmd=["print('the image\\'s own')"], StopSignal="SIGINT",
         ExposedPorts={"80/tcp": {}}, Labels={"a": "b"})
     assert b"not in the store" in box.msx("--pull", "never", name).stderr
@@ -73,7 +73,7 @@ def test_pulled_and_run(registry, box):
     p = box.msx("-q", "--pull", "never", name, "--", SHOW, check=0)
     assert not p.stderr.strip(), p.stderr
     got = json.loads(p.stdout)
-    assert got["ids"] == [1234, 2345] and got["groups"] in ([777], [777, 2345]) and got["cwd"] == "/work/deep"
+    assert got["ids"] == [1234, 2345] and got["groups"] in ([777], [777, 2345]) and got["cwd"] == "/srv/deep"
     assert got["env"]["COLOUR"] == "blue" and got["env"]["EMPTY"] == "" and got["env"]["PATH"] == "/usr/bin:/bin"
     assert got["env"].get("HOME", "/home/app") == "/home/app" == got["home"]
     assert got["host"] in got["hosts"] and "localhost" in got["hosts"] and got["hostname"].strip() == got["host"]
