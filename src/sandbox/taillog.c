@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,13 @@ static int taillog_open(const struct taillog *t)
 		      0600);
 }
 
+static bool taillog_has_room(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
+}
+
 static void taillog_copy(struct taillog *t, const uint8_t *p, size_t n)
 {
 	uint8_t text[1024];
@@ -26,8 +34,12 @@ static void taillog_copy(struct taillog *t, const uint8_t *p, size_t n)
 		for (size_t i = 0; i < k; i++)
 			text[i] = (p[i] < 0x20 && p[i] != '\n') || p[i] >= 0x7f ? '?' : p[i];
 		t->copied += k;
-		/* One who does not read, a full disk: it costs the copy, not the sandbox. */
-		if (t->copied > TAILLOG_COPY_MAX || write(t->copy_fd, text, k) < 0)
+		/*
+		 * One who does not read, a full disk: it costs the copy, not the sandbox.  A pipe
+		 * that can be written to has room for a piece (pipe(7), PIPE_BUF), so this never waits.
+		 */
+		if (t->copied > TAILLOG_COPY_MAX || !taillog_has_room(t->copy_fd) ||
+		    write(t->copy_fd, text, k) < 0)
 			close_fd(&t->copy_fd);
 		p += k;
 		n -= k;
