@@ -16,8 +16,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "sys/lock.h"
 
 #define MEMBERSHIP_FILE_SIZE (NETGROUP_NAME_SIZE + 12)
+#define MEMBERSHIP_LOCK_MS 15000u /* one who joins holds it for some system calls */
 #define MEMBERSHIP_TRIES 100 /* a directory that was removed while its lock was waited for */
 /* Room in a connection for frames that the other end's msb-net has not read; the kernel's bound. */
 #define MEMBERSHIP_SOCKET_BYTES (1 << 20)
@@ -150,6 +152,7 @@ static void membership_accept(struct loop_watch *w, uint32_t events)
 static int membership_open(struct membership *g, struct err *e)
 {
 	struct stat st;
+	int rc;
 
 	for (int i = 0; i < MEMBERSHIP_TRIES; i++) {
 		if (mkdir(g->path, 0700) < 0 && errno != EEXIST)
@@ -157,8 +160,15 @@ static int membership_open(struct membership *g, struct err *e)
 		g->dirfd = open(g->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (g->dirfd < 0 && errno == ENOENT)
 			continue;
-		if (g->dirfd < 0 || flock(g->dirfd, LOCK_EX) < 0 || fstat(g->dirfd, &st) < 0)
-			return err_errno(e, errno, "cannot lock %s", g->path);
+		if (g->dirfd < 0)
+			return err_errno(e, errno, "cannot open %s", g->path);
+		rc = lock_wait(g->dirfd, LOCK_EX, MEMBERSHIP_LOCK_MS);
+		if (rc == -EBUSY)
+			return err_set(e, EBUSY,
+				       "another sandbox has been joining %s for over %u s", g->path,
+				       MEMBERSHIP_LOCK_MS / 1000);
+		if (rc || fstat(g->dirfd, &st) < 0)
+			return err_errno(e, rc ? -rc : errno, "cannot lock %s", g->path);
 		/* The last member may have removed it meanwhile. */
 		if (st.st_nlink)
 			return 0;
