@@ -247,8 +247,10 @@ static int layer_content(struct layer *l, int fd, uint64_t size)
 			continue;
 		if (n < 0)
 			return layer_fail(l, "read");
-		if (!n) /* it was cut while we read: the entry keeps its length */
+		if (!n) { /* it was cut while we read: the entry keeps its length */
 			n = (ssize_t)(left < LAYER_COPY ? left : LAYER_COPY);
+			memset(l->copy, 0, (size_t)n);
+		}
 		rc = layer_write(l, l->copy, (size_t)n);
 		left -= (uint64_t)n;
 	}
