@@ -161,6 +161,7 @@ int vm_use_memory(struct vm *vm, struct memory *m, struct err *e)
 			rc = err_errno(e, errno, "KVM_SET_USER_MEMORY_REGION: %llu MiB",
 				       (unsigned long long)(s->size >> 20));
 	}
+	/* The devices' registers, to read (virtio/mmio.c): a write there exits all the same. */
 	if (!rc && vm->n_devices) {
 		struct kvm_userspace_memory_region region = {
 			.slot = MEMORY_SLOTS_MAX,
