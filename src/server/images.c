@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +29,7 @@ struct image_job {
 	char line[IMAGES_LINE_MAX], last[IMAGES_LINE_MAX]; /* that is read, and the one before */
 	size_t line_len;
 	const char *verb; /* of msb-image: "build" or "pull" */
+	bool ended; /* it ends, or was told to: nobody joins it any more */
 	char *what; /* recipe or name */
 };
 
@@ -39,8 +42,16 @@ void images_init(struct images *im, struct loop *l, const char *home, const char
 	list_init(&im->jobs);
 }
 
+static void image_job_leave(struct image_wait *w)
+{
+	list_remove(&w->link);
+	w->job = NULL;
+}
+
 static void image_job_destroy(struct image_job *j)
 {
+	while (!list_empty(&j->waits))
+		image_job_leave(list_entry(j->waits.next, struct image_wait, link));
 	list_remove(&j->link);
 	loop_watch_remove(&j->watch);
 	loop_watch_remove(&j->output_watch);
@@ -119,10 +130,12 @@ static void image_job_done(struct loop_watch *w, uint32_t events)
 				name ? name + 1 : j->what, j->last);
 	}
 	log_info("event=image-%s what=%s status=%d", j->verb, j->what, status);
+	/* Who is told may find that the image is gone again, and ask for another job. */
+	j->ended = true;
 	while (!list_empty(&j->waits)) {
 		struct image_wait *wait = list_entry(j->waits.next, struct image_wait, link);
 
-		list_remove(&wait->link);
+		image_job_leave(wait);
 		wait->done(wait, status ? &e : NULL);
 	}
 	image_job_destroy(j);
@@ -176,9 +189,12 @@ static int image_job_join(struct images *im, const char *verb, const char *what,
 	struct image_job *j = NULL;
 	int rc;
 
-	list_for_each (pos, tmp, &im->jobs)
-		if (!strcmp(list_entry(pos, struct image_job, link)->what, what))
-			j = list_entry(pos, struct image_job, link);
+	list_for_each (pos, tmp, &im->jobs) {
+		struct image_job *is = list_entry(pos, struct image_job, link);
+
+		if (!is->ended && !strcmp(is->what, what))
+			j = is;
+	}
 	if (!j) {
 		j = calloc(1, sizeof(*j));
 		if (!j)
@@ -200,6 +216,7 @@ static int image_job_join(struct images *im, const char *verb, const char *what,
 		log_info("event=image-%s what=%s", verb, what);
 	}
 	list_append(&j->waits, &w->link);
+	w->job = j;
 	return -EINPROGRESS;
 }
 
@@ -215,6 +232,7 @@ int images_find(struct images *im, const char *name, struct image_wait *w, struc
 	int rc = store_open(im->home, &s, e);
 
 	list_init(&w->link);
+	w->job = NULL;
 	if (rc)
 		return rc;
 	rc = store_resolve(s, name, &img, &missing);
@@ -244,6 +262,15 @@ int images_find(struct images *im, const char *name, struct image_wait *w, struc
 
 void images_forget(struct image_wait *w)
 {
-	if (w->link.next)
-		list_remove(&w->link);
+	struct image_job *j = w->job;
+
+	if (!j)
+		return;
+	image_job_leave(w);
+	if (strcmp(j->verb, "pull") || j->ended || !list_empty(&j->waits))
+		return;
+	/* It is destroyed when its process is gone. */
+	j->ended = true;
+	log_info("event=image-pull-abandoned what=%s", j->what);
+	pidfd_send_signal(j->child.pidfd, SIGTERM, NULL, 0); /* it cleans up */
 }

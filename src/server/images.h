@@ -6,6 +6,10 @@
  * Finding images for sandboxes that are to start.  One that is absent is put together from
  * its recipe, or pulled from its registry, by msb-image; all who wait for it share one such
  * process.  A client's word reaches public registries only, and those that registries.json has.
+ *
+ * Recipes are few and the server's own, so one that was begun is finished.  Names to pull are
+ * as many as clients can think of: a pull ends when nobody waits for it any more, so there are
+ * never more of them than sandboxes.  What came is there for the next pull.
  */
 
 #include "base/list.h"
@@ -20,8 +24,11 @@ struct images {
 	struct list jobs;
 };
 
+struct image_job;
+
 struct image_wait {
 	struct list link;
+	struct image_job *job; /* that it waits for; NULL = none */
 	/* Called once; @e is NULL if the image can now be found. */
 	void (*done)(struct image_wait *w, const struct err *e);
 	/* What is being done meanwhile; may be NULL. */
