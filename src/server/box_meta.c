@@ -227,7 +227,7 @@ static int box_make_secrets(struct box *b, struct err *e)
 		return err_errno(e, ENOMEM, "network policy");
 	rc = netpolicy_parse(b->cfg.network, strlen(b->cfg.network), p, e);
 	if (!rc && !strcmp(b->cfg.scope, "none") && !netpolicy_opens(p, NETRULE_OUT))
-		rc = err_set(e, EINVAL, "config.secrets: with scope none there is no network");
+		rc = err_set(e, EINVAL, "config.secrets: with scope none no host is reached");
 	return rc;
 }
 
