@@ -670,9 +670,12 @@ static bool conn_step(struct conn *c)
 	default:
 		if (c->phase == CONN_IDLE && http_reader_busy(&c->reader))
 			conn_set_phase(c, CONN_HEAD);
-		if (!c->streamed)
-			return false;
-		conn_body_more(c, used > 0);
+		if (c->streamed)
+			conn_body_more(c, used > 0);
+		/*
+		 * What was taken made room: TLS may hold more that has come, and for which the
+		 * descriptor will not wake us.
+		 */
 		return !c->gone && used;
 	}
 }

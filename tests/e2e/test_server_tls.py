@@ -91,6 +91,23 @@ def test_large_bodies_both_ways_and_pipelining(server, context):
     assert got.endswith(b'"id":null}')
 
 
+def test_a_body_that_came_while_the_answer_before_it_waited(server, context):
+    """All of it has come when the answer is taken: nothing more will arrive and wake the server."""
+    ask = json.dumps({"jsonrpc": "2.0", "id": "x" * 2_000_000, "method": "sandbox.stop", "params": {"sandbox": "absent"}}).encode()
+    # From what the server decrypts ahead to more than it reads ahead.
+    for size in range(60_000, 140_000, 10_000):
+        tail = json.dumps({"jsonrpc": "2.0", "id": "y" * size, "method": "sandbox.list"}).encode()
+        with server.connect() as plain:
+            # What the server cannot send stays with it.
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as s:
+                s.sendall(request(ask) + request(tail, b"Connection: close"))
+                got = bytearray()
+                while block := s.recv(1 << 16):
+                    got += block
+        assert got.count(b"HTTP/1.1 200") == 1 and got.count(b"yyyyyyyyyy") == size // 10, size
+
+
 def test_bytes_one_by_one(server, context):
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
