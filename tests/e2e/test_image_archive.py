@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 import tempfile
@@ -182,7 +183,7 @@ def test_wrong_arguments_of_load_and_save(store, tmp_path):
     store.msb("load", "-i", tmp_path / "absent", check=1)
     assert not os.listdir(tmp_path)
     store.msb("save", "-o", "/dev/full", "one:1", check=1)
-    assert b"such a" not in store.msb("save", "-o", "/dev/null", "one:1").stderr
+    assert store.msb("save", "-o", "/dev/null", "one:1").stderr == b"" and stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
 def test_history_df_and_prune(store):
