@@ -45,12 +45,17 @@ class Registry:
         self.folder.mkdir(exist_ok=True)
         self.auth, self.tls = auth, tls
         # Another program may take the port first: then the next one.
-        for _ in range(5):
+        for attempt in range(5):
             self.port = free_port()
             self.process = self.start()
-            with contextlib.suppress(AssertionError):
+            try:
                 wait_for(self.ready, what=lambda: "the registry does not start", seconds=60)
                 break
+            except AssertionError:
+                self.process.kill()
+                self.process.wait()
+                if attempt == 4:
+                    raise
         self.host = f"127.0.0.1:{self.port}"
 
     def start(self):

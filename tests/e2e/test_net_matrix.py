@@ -118,13 +118,15 @@ def nginx_conf(directory, listen):
 class Internet:
     """The real servers, in the world's namespace and in the host's."""
 
-    def __init__(self, lab, path):
+    def __init__(self, path):
         self.path, self.processes = path, []
+
+    def start(self, lab):
         for where, ns, listen, bind in (
                 ("world", lab.world, ["80", "[::]:80"], []),
                 ("host", lab.host, ["127.0.0.1:80", f"{netlab.HOST_PUBLIC}:80"],
                  ["--bind-interfaces", "--listen-address=127.0.0.1", f"--listen-address={netlab.HOST_PUBLIC}"])):
-            d = path / where
+            d = self.path / where
             d.mkdir()
             (d / "nginx.conf").write_text(nginx_conf(d, listen))
             self.run(ns, "nginx", "-p", str(d), "-e", str(d / "error.log"), "-c", str(d / "nginx.conf"))
@@ -137,9 +139,9 @@ class Internet:
             wait_for(lambda: self.answers(ns, address, port), what=self.log)
 
     def run(self, ns, *cmd):
-        out = open(self.path / "out.log", "ab")
-        self.processes.append(subprocess.Popen(ns.command(*cmd), pass_fds=[ns.fd], stdin=subprocess.DEVNULL,
-                                               stdout=out, stderr=out))
+        with open(self.path / "out.log", "ab") as out:
+            self.processes.append(subprocess.Popen(ns.command(*cmd), pass_fds=[ns.fd], stdin=subprocess.DEVNULL,
+                                                   stdout=out, stderr=out))
 
     def log(self):
         return (self.path / "out.log").read_text() + "".join(p.read_text() for p in self.path.glob("*/error.log"))
@@ -167,9 +169,12 @@ class Internet:
 def internet(lab, tmp_path_factory):
     with lab.host.inside(), open("/proc/sys/net/ipv4/ping_group_range", "w") as f:
         f.write("0 2147483647")
-    i = Internet(lab, tmp_path_factory.mktemp("internet"))
-    yield i
-    i.close()
+    i = Internet(tmp_path_factory.mktemp("internet"))
+    try:
+        i.start(lab)
+        yield i
+    finally:
+        i.close()
 
 
 def run_in_lab(lab, box, tmp_path, scope, *args):

@@ -251,7 +251,16 @@ def test_up_in_the_foreground(project):
     project.msb("down", check=0)
 
 
-def test_stale_and_half_started(project):
+@pytest.fixture
+def other():
+    """A process that has nothing to do with us."""
+    p = subprocess.Popen(["sleep", "1000"])
+    yield p
+    p.kill()
+    p.wait()
+
+
+def test_stale_and_half_started(project, other):
     """After a loss of power the files are there, and nothing runs."""
     project.msb("up", "-d", "db", check=0)
     victim = project.pid_of("supervise")
@@ -260,7 +269,6 @@ def test_stale_and_half_started(project):
     assert rows(project)["db"]["reason"] == "it was killed, or the machine lost power"
     assert (project.menv("db") / "run/pid").exists()
     # The number in the file is another process's now: it is not touched.
-    other = subprocess.Popen(["sleep", "1000"])
     (project.menv("db") / "run/pid").write_text(f"{other.pid}\n")
     project.msb("down", check=0)
     assert other.poll() is None
@@ -278,8 +286,6 @@ def test_stale_and_half_started(project):
     p = project.msb("clean", "--force", "db", check=0)
     project.wait_nothing_runs()
     assert other.poll() is None
-    other.kill()
-    other.wait()
 
 
 VALUE = "sk-77c1-not-for-the-guest"

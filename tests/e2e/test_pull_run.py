@@ -2,7 +2,9 @@
 """Images of a registry, run: pulled when missing, their configuration obeyed, kept while they are in use."""
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -42,6 +44,8 @@ def box():
     (b.home / "images").unlink()  # a store of its own
     b.env["HOME"] = str(b.home)
     yield b
+    for pid in b.processes():
+        os.kill(pid, signal.SIGKILL)
     shutil.rmtree(b.home, ignore_errors=True)
 
 

@@ -237,7 +237,6 @@ else:
 # ---- real programs: the host's own, lent from a read-only volume ------------------
 
 PIP = pathlib.Path("/usr/lib/python3/dist-packages/pip")
-NPM = pathlib.Path("/usr/share/nodejs/npm/bin/npm-cli.js")
 
 
 @pytest.fixture(scope="module")
