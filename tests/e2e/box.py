@@ -4,6 +4,7 @@
 MSB_TEST_ENGINE names the engine that all of them use (default: tcg).  In the lab it is kvm.
 """
 import glob
+import http.server
 import os
 import pathlib
 import shutil
@@ -166,3 +167,35 @@ def listener():
     yield s.getsockname()[1]
     s.shutdown(socket.SHUT_RDWR)
     s.close()
+
+
+class Web:
+    """An HTTP server on the machine's loopback, which the guest calls host.microsandbox.internal."""
+
+    def __init__(self):
+        web = self
+        self.headers = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                web.headers.append(dict(self.headers))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.httpd.server_address[1]
+        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.httpd.shutdown()
+        self.httpd.server_close()
+
+
+@pytest.fixture
+def web():
+    w = Web()
+    yield w
+    w.close()

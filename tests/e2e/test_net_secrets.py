@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import glob
-import http.server
 import json
 import os
 import socket
@@ -244,38 +243,6 @@ def test_ends_of_connections(lab):
 
 
 # ---- through msx and the server ----------------------------------------------------------------
-
-
-class Web:
-    """An HTTP server on the machine's loopback, which the guest calls host.microsandbox.internal."""
-
-    def __init__(self):
-        web = self
-        self.headers = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                web.headers.append(dict(self.headers))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.httpd.server_address[1]
-        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.httpd.shutdown()
-        self.httpd.server_close()
-
-
-@pytest.fixture
-def web():
-    w = Web()
-    yield w
-    w.close()
 
 
 ASK = """

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of a project's sandboxes: up, status, log, exec, down, clean, in any order."""
 import fcntl
-import http.server
 import json
 import os
 import pathlib
@@ -10,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import termios
-import threading
 
 import pytest
 
@@ -308,34 +306,12 @@ print(key)
 " """
 
 
-@pytest.fixture
-def web_server():
-    """An HTTP server on the machine's loopback that keeps the X-Key of each request."""
-    keys = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            keys.append(self.headers["X-Key"])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield httpd.server_address[1], keys
-    httpd.shutdown()
-    httpd.server_close()
-
-
-def test_group_and_secrets(project, web_server):
+def test_group_and_secrets(project, web):
     """Sandboxes of a group reach each other by name, one waits for the other's port, and no value is left anywhere."""
-    port, keys = web_server
-    host = f"host.microsandbox.internal:{port}"
+    host = f"host.microsandbox.internal:{web.port}"
     project.write({
-        "web": dict(SMALL, group="shop", depends_on={"db": {"port": 5432}}, scripts={"start": ASK % port},
-                    network=[f"allow tcp loopback:{port}"], envs={"KEY": "not this"},
+        "web": dict(SMALL, group="shop", depends_on={"db": {"port": 5432}}, scripts={"start": ASK % web.port},
+                    network=[f"allow tcp loopback:{web.port}"], envs={"KEY": "not this"},
                     secrets={"KEY": {"env": "MY_KEY", "hosts": [host]}}),
         "db": dict(SMALL, group="shop", scripts={"start": SERVE}),
     })
@@ -354,7 +330,7 @@ def test_group_and_secrets(project, web_server):
     project.msb("exec", "-q", "db", "--", "true", check=0)
     follow = log(project, "-f", "web")
     assert (follow.returncode, follow.stdout) == (0, b"from db\nMSB_SECRET_KEY\n"), follow.stderr
-    assert keys == [VALUE]
+    assert [h["X-Key"] for h in web.headers] == [VALUE]
     p = project.msb("restart", "db", "web", check=125)
     assert b"the environment variable MY_KEY is not set" in p.stderr
     assert rows(project)["db"]["status"] == "running"
