@@ -20,9 +20,6 @@ Targets (docs/network.md): twice QEMU's throughput, at most 1.5 of its round tri
 its connections.  Benches are no tests: nothing fails when one is missed.
 """
 import argparse
-import contextlib
-import ctypes
-import glob
 import os
 import pathlib
 import re
@@ -30,6 +27,8 @@ import socket
 import statistics
 import subprocess
 import sys
+
+from processes import cpu_ns, die_with_parent, tsc_khz
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("O", "build")
@@ -44,28 +43,11 @@ def engine_cmdline():
     """What the engine tells the guest's kernel, taken from where it stands."""
     text = (ROOT / "src/engine/tcg.c").read_text()
     found = re.search(r'tcg_cmdline\[\] = ((?:\s*"[^"]*")+);', text)
-    khz = re.search(r"cpu MHz\s*: ([\d.]+)", pathlib.Path("/proc/cpuinfo").read_text())
     line = "".join(re.findall(r'"([^"]*)"', found[1]))
-    flags = pathlib.Path("/proc/cpuinfo").read_text()
-    if "constant_tsc" in flags and "nonstop_tsc" in flags and khz:
-        k = int(float(khz[1]) * 1000)
-        line += f" tsc_early_khz={k} tsc=reliable lpj={k * 10}"
+    khz = tsc_khz()
+    if khz:
+        line += f" tsc_early_khz={khz} tsc=reliable lpj={khz * 10}"
     return line
-
-
-def die_with_parent():
-    """For children: a bench that is killed leaves nothing."""
-    ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM
-
-
-def cpu_ns(*pids):
-    """Processor time of all threads of these processes."""
-    total = 0
-    for pid in pids:
-        for task in glob.glob(f"/proc/{pid}/task/*/schedstat"):
-            with contextlib.suppress(OSError):
-                total += int(pathlib.Path(task).read_text().split()[0])
-    return total
 
 
 class Vm:

@@ -14,7 +14,6 @@ of VM and server for one MiB or one file; there a ratio below 1 is the better on
 """
 import argparse
 import contextlib
-import ctypes
 import glob
 import importlib.machinery
 import importlib.util
@@ -34,6 +33,7 @@ BUILD = ROOT / os.environ.get("O", "build")
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 
 from box import MSX, Box, make_home  # noqa: E402
+from processes import cpu_ns, die_with_parent, tsc_khz  # noqa: E402
 
 QEMU = "qemu-system-x86_64"
 DAEMON = "/usr/lib/qemu/virtiofsd"
@@ -77,26 +77,6 @@ def debian_kernel(lab):
             shutil.copy(glob.glob(d + "/x/boot/vmlinuz-*")[0], kernel)
     lab.write_initramfs(initramfs, init, folder / "modules")
     return str(kernel), str(initramfs)
-
-
-def tsc_khz():
-    """The emulated counter is this processor's own, if it is steady: told, the kernel need not measure it."""
-    info = pathlib.Path("/proc/cpuinfo").read_text()
-    mhz = re.search(r"cpu MHz\s*: ([\d.]+)", info)
-    return int(float(mhz[1]) * 1000) if "constant_tsc" in info and "nonstop_tsc" in info and mhz else 0
-
-
-def die_with_parent():
-    ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM
-
-
-def cpu_ns(*pids):
-    total = 0
-    for pid in pids:
-        for task in glob.glob(f"/proc/{pid}/task/*/schedstat"):
-            with contextlib.suppress(OSError):
-                total += int(pathlib.Path(task).read_text().split()[0])
-    return total
 
 
 class Side:
@@ -211,9 +191,11 @@ def main():
     with tempfile.TemporaryDirectory() as d, contextlib.ExitStack() as stack:
         for name in "volume", "virtiofs", "state":
             os.mkdir(f"{d}/{name}")
-        sides = Volume(f"{d}/volume"), Virtiofs(f"{d}/virtiofs", f"{d}/state")
-        for side in sides:
-            stack.callback(side.close)
+        volume = Volume(f"{d}/volume")
+        stack.callback(volume.close)
+        virtiofs = Virtiofs(f"{d}/virtiofs", f"{d}/state")
+        stack.callback(virtiofs.close)
+        sides = volume, virtiofs
         for turn in range(a.rounds + 1):  # the first one fills the translator's cache
             for what, _, unit in PHASES:
                 for side in sides[::-1] if turn % 2 else sides:
