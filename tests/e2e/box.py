@@ -119,6 +119,16 @@ def make_home():
     return home
 
 
+def certificate(folder):
+    """A certificate of 127.0.0.1 and localhost that signs itself: (certificate, key)."""
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+                    "-keyout", key, "-out", cert], check=True, stderr=subprocess.DEVNULL)
+    os.chmod(key, 0o600)
+    return cert, key
+
+
 @pytest.fixture
 def box():
     b = Box(make_home())

@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import http.server
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -26,15 +25,6 @@ HTPASSWD = "fritz:$2b$04$KA8iwGa./33rMHbp4dQxLeEs9FRQZwHwyBfqnVGaWDS0gS4e9SGpO\n
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as s:
         return s.getsockname()[1]
-
-
-def certificate(folder):
-    """A certificate of 127.0.0.1 and localhost that signs itself: (certificate, key)."""
-    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
-                    "-keyout", key, "-out", cert], check=True, stderr=subprocess.DEVNULL)
-    return cert, key
 
 
 class Registry:

@@ -18,8 +18,8 @@ import threading
 
 import pytest
 
-from box import MSB, TIMEOUT, wait_for
-from registries import OCI, PASSWORD, Proxy, Registry, certificate
+from box import MSB, TIMEOUT, certificate, wait_for
+from registries import OCI, PASSWORD, Proxy, Registry
 from test_image import DIR, HARD, LINK, SBIN, Store, fsck, mounted, names, tar
 from tree_manifest import manifest
 

@@ -9,12 +9,11 @@ import random
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 
 import pytest
 
-from conftest import MSB, TIMEOUT, wait_for
+from conftest import MSB, TIMEOUT, certificate, wait_for
 from server_client import Server, texts
 from stream_client import BINARY, CLOSE, PING, PONG, TEXT, Closed, Events, WebSocket, bytes_of, path_of
 
@@ -689,10 +688,7 @@ async def both_ways(s, context):
 
 
 def test_through_tls(tmp_path):
-    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext",
-                    "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    cert, key = certificate(tmp_path)
     s = Server("--tls-cert", cert, "--tls-key", key)
     context = ssl.create_default_context(cafile=cert)
     plain, s.connect = s.connect, lambda: context.wrap_socket(plain(), server_hostname="127.0.0.1")

@@ -11,23 +11,19 @@ import subprocess
 
 import pytest
 
-from conftest import TIMEOUT, Box, make_home, wait_for
+from conftest import TIMEOUT, Box, certificate, make_home, wait_for
 from server_client import Server
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    d = tmp_path_factory.mktemp("tls")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-                    "-keyout", d / "key.pem", "-out", d / "cert.pem"], check=True, stderr=subprocess.DEVNULL)
-    os.chmod(d / "key.pem", 0o600)
-    return str(d / "cert.pem"), str(d / "key.pem")
+def files(tmp_path_factory):
+    """Certificate and key."""
+    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
-def server(certificate):
-    s = Server("--tls-cert", certificate[0], "--tls-key", certificate[1])
+def server(files):
+    s = Server("--tls-cert", files[0], "--tls-key", files[1])
     assert s.url.startswith("https://")
     yield s
     assert s.stop() == 0, s.log()
@@ -35,8 +31,8 @@ def server(certificate):
 
 
 @pytest.fixture
-def context(certificate):
-    c = ssl.create_default_context(cafile=certificate[0])
+def context(files):
+    c = ssl.create_default_context(cafile=files[0])
     c.set_alpn_protocols(["h2", "http/1.1"])
     return c
 
@@ -148,8 +144,8 @@ def test_what_is_no_tls_is_dropped(server, context):
     wait_for(lambda: server.fds() <= before)
 
 
-def test_wrong_files_are_said(certificate, tmp_path):
-    cert, key = certificate
+def test_wrong_files_are_said(files, tmp_path):
+    cert, key = files
     open_key = tmp_path / "open.pem"
     open_key.write_bytes(open(key, "rb").read())
     open_key.chmod(0o644)
