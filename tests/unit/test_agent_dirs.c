@@ -42,9 +42,9 @@ static int teardown(void **state)
 
 	close(f->root);
 	close(f->top);
-	tree_remove(AT_FDCWD, f->dir);
+	assert_int_equal(tree_remove(AT_FDCWD, f->dir), 0);
 	free(f);
-	return 0;
+	return test_teardown(state);
 }
 
 static int make(const struct fixture *f, const char *path, struct err *e)

@@ -276,15 +276,11 @@ static void test_addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_challenges),
-		cmocka_unit_test(test_ranges_and_waits),
-		cmocka_unit_test(test_password_files),
-		cmocka_unit_test(test_password_files_are_changed),
-		cmocka_unit_test(test_registries_file),
-		cmocka_unit_test(test_tokens),
-		cmocka_unit_test(test_variants),
-		cmocka_unit_test(test_addresses),
+		TEST(test_challenges),      TEST(test_ranges_and_waits),
+		TEST(test_password_files),  TEST(test_password_files_are_changed),
+		TEST(test_registries_file), TEST(test_tokens),
+		TEST(test_variants),        TEST(test_addresses),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return test_run(tests);
 }

@@ -112,5 +112,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_modes_are_no_obstacle, setup, teardown),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return test_run(tests);
 }
