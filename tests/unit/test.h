@@ -15,7 +15,9 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/types.h>
 
 static inline int test_count_fds(void)
 {
@@ -27,6 +29,23 @@ static inline int test_count_fds(void)
 		n++;
 	closedir(d);
 	return n;
+}
+
+/* Until the process is not at work: it waits for something, or has ended. */
+static inline void test_wait_until_it_waits(pid_t pid)
+{
+	char path[64], line[256], *state;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	do {
+		f = fopen(path, "re");
+		assert_non_null(f);
+		assert_non_null(fgets(line, sizeof(line), f));
+		fclose(f);
+		state = strrchr(line, ')');
+		assert_non_null(state);
+	} while (state[2] == 'R' || state[2] == 'D');
 }
 
 static int test_fds_before;

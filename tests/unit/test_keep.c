@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,7 +53,10 @@ static pid_t hold(const char *name)
 	assert_int_equal(pipe(fds), 0);
 	pid = fork();
 	if (!pid) {
-		int fd = open(path, O_RDONLY | O_DIRECTORY);
+		int fd;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		fd = open(path, O_RDONLY | O_DIRECTORY);
 
 		if (flock(fd, LOCK_EX | LOCK_NB) || write(fds[1], "x", 1) != 1)
 			_exit(1);
@@ -122,7 +126,7 @@ static void a_lock_is_waited_for(void **state)
 	assert_int_equal(keep_open(p, "app", &dir, NULL), 0);
 	killer = fork();
 	if (!killer) {
-		usleep(100000);
+		test_wait_until_it_waits(getppid());
 		kill(pid, SIGKILL);
 		_exit(0);
 	}

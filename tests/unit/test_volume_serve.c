@@ -56,23 +56,6 @@ static void add(uint8_t *to, size_t *at, uint32_t opcode, uint64_t unique, const
 	*at += VOLUME_WIRE_HEADER + h.len;
 }
 
-/* It has nothing to do, or no room for what it would send. */
-static void wait_until_it_waits(void)
-{
-	char path[64], line[256], *state;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)fx.server);
-	do {
-		f = fopen(path, "re");
-		assert_non_null(f);
-		assert_non_null(fgets(line, sizeof(line), f));
-		fclose(f);
-		state = strrchr(line, ')');
-		assert_non_null(state);
-	} while (state[2] == 'R' || state[2] == 'D');
-}
-
 /* Takes all that is there at once, when no more can come, until a whole answer is there. */
 static struct fuse_out_header answer(uint8_t *body, size_t room)
 {
@@ -87,7 +70,8 @@ static struct fuse_out_header answer(uint8_t *body, size_t room)
 		if (fx.end >= VOLUME_WIRE_HEADER && fx.end >= VOLUME_WIRE_HEADER + w.length)
 			break;
 		assert_int_equal(poll(&p, 1, HANG_MS), 1);
-		wait_until_it_waits();
+		/* It has nothing to do, or no room for what it would send. */
+		test_wait_until_it_waits(fx.server);
 		n = recv(fx.fd, fx.in + fx.end, sizeof(fx.in) - fx.end, 0);
 		assert_true(n > 0);
 		fx.end += (size_t)n;
