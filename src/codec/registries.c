@@ -85,15 +85,15 @@ int registries_find(const void *p, size_t len, const char *registry, struct regi
 	json_object_foreach(all, key, v)
 	{
 		/* All are checked: a mistake is found when it is made, not on the day it counts. */
-		struct registry_options o = { .n_mirrors = 0 };
+		struct registry_options o = { .listed = true };
 
-		if (!rc)
-			rc = registries_load(v, &o, e);
-		o.listed = true;
-		if (!rc && !strcmp(key, registry))
-			*out = o;
-		if (rc && e && e->code)
+		if (rc)
+			break;
+		rc = registries_load(v, &o, e);
+		if (rc)
 			err_wrap(e, "registry %.80s", key);
+		else if (!strcmp(key, registry))
+			*out = o;
 	}
 	json_decref(doc);
 	return rc;

@@ -159,6 +159,7 @@ static void test_registries_file(void **state)
 	static const char doc[] =
 		"{\"registries\":{\"docker.io\":{\"mirrors\":[\"https://m:5\",\"http://n\"]},"
 		"\"h:1\":{\"insecure\":true,\"ca_certs\":\"/c.pem\"}}}";
+	static const char two[] = "{\"registries\":{\"a\":1,\"b\":{},\"c\":{}}}";
 	static const char *const bad[] = {
 		"",
 		"[]",
@@ -171,6 +172,7 @@ static void test_registries_file(void **state)
 		"{\"registries\":{\"a\":{\"ca_certs\":\"c.pem\"}}}",
 	};
 	struct registry_options o;
+	struct err e = ERR_INIT;
 
 	(void)state;
 	assert_int_equal(registries_find(doc, strlen(doc), "docker.io", &o, NULL), 0);
@@ -183,6 +185,9 @@ static void test_registries_file(void **state)
 	assert_int_equal(o.n_mirrors, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_int_equal(registries_find(bad[i], strlen(bad[i]), "b", &o, NULL), -EINVAL);
+	/* The message names the one that is wrong, and no other. */
+	assert_int_equal(registries_find(two, strlen(two), "b", &o, &e), -EINVAL);
+	assert_string_equal(err_text(&e), "registry a: not an object");
 }
 
 static void test_tokens(void **state)
