@@ -14,18 +14,28 @@ void buf_init(struct buf *b, size_t max)
 	*b = (struct buf){ .max = max };
 }
 
+void buf_init_secret(struct buf *b, size_t max)
+{
+	*b = (struct buf){ .max = max, .secret = true };
+}
+
+static void buf_free(struct buf *b)
+{
+	if (b->secret && b->mem)
+		explicit_bzero(b->mem, b->cap);
+	free(b->mem);
+}
+
 void buf_fini(struct buf *b)
 {
-	free(b->mem);
+	buf_free(b);
 	*b = (struct buf)BUF_INIT;
 }
 
 void buf_reset(struct buf *b)
 {
-	size_t max = b->max;
-
-	buf_fini(b);
-	b->max = max;
+	buf_free(b);
+	*b = (struct buf){ .max = b->max, .secret = b->secret };
 }
 
 int buf_reserve(struct buf *b, size_t n, uint8_t **out)
@@ -48,7 +58,7 @@ int buf_reserve(struct buf *b, size_t n, uint8_t **out)
 			return -ENOMEM;
 		if (len)
 			memcpy(mem, b->mem + b->start, len);
-		free(b->mem);
+		buf_free(b);
 		b->mem = mem;
 		b->cap = cap;
 		b->start = 0;

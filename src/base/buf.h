@@ -20,6 +20,7 @@ struct buf {
 	uint8_t *mem;
 	size_t start, end, cap; /* bytes [start, end) of mem are queued */
 	size_t max; /* largest number of queued bytes; 0 = no limit */
+	bool secret; /* memory is overwritten before it is given back, also when it grows */
 };
 
 #define BUF_INIT \
@@ -28,6 +29,7 @@ struct buf {
 	}
 
 void buf_init(struct buf *b, size_t max);
+void buf_init_secret(struct buf *b, size_t max); /* for what must not stay in memory */
 void buf_fini(struct buf *b);
 
 static inline size_t buf_len(const struct buf *b)

@@ -66,12 +66,12 @@ struct httpsub_request {
 void httpsub_init(struct httpsub *h, const struct secret *secrets, uint32_t mask, uint16_t port)
 {
 	*h = (struct httpsub){ .secrets = secrets, .mask = mask, .port = port };
-	buf_init(&h->head, HTTPSUB_HEAD_MAX);
+	buf_init_secret(&h->head, HTTPSUB_HEAD_MAX);
 }
 
 void httpsub_fini(struct httpsub *h)
 {
-	secret_wipe_buf(&h->head);
+	buf_fini(&h->head);
 }
 
 /* ---- characters ------------------------------------------------------------------- */
@@ -151,12 +151,12 @@ static int httpsub_put(struct httpsub *h, uint32_t mask, const char *p, size_t n
 static int httpsub_put_basic(struct httpsub *h, uint32_t mask, const char *p, size_t n,
 			     struct buf *out)
 {
-	struct buf plain = BUF_INIT, with = BUF_INIT;
+	struct buf plain, with;
 	uint32_t used = h->used;
 	int rc;
 
-	buf_init(&plain, HTTPSUB_HEAD_MAX);
-	buf_init(&with, HTTPSUB_HEAD_OUT_MAX / 2);
+	buf_init_secret(&plain, HTTPSUB_HEAD_MAX);
+	buf_init_secret(&with, HTTPSUB_HEAD_OUT_MAX / 2);
 	h->used = 0;
 	rc = base64_decode(&plain, p, n);
 	if (!rc)
@@ -166,8 +166,8 @@ static int httpsub_put_basic(struct httpsub *h, uint32_t mask, const char *p, si
 	else if (!rc)
 		rc = base64_encode(out, buf_data(&with), buf_len(&with));
 	h->used |= used;
-	secret_wipe_buf(&plain);
-	secret_wipe_buf(&with);
+	buf_fini(&plain);
+	buf_fini(&with);
 	return rc;
 }
 
@@ -397,11 +397,11 @@ static int httpsub_pass(struct httpsub *h, const struct httpsub_request *q, cons
 			const char *end, struct buf *out, struct err *e)
 {
 	const uint32_t mask = httpsub_mask(h, q);
-	struct buf head = BUF_INIT;
 	struct httpsub_field f;
+	struct buf head;
 	int rc;
 
-	buf_init(&head, HTTPSUB_HEAD_OUT_MAX);
+	buf_init_secret(&head, HTTPSUB_HEAD_OUT_MAX);
 	rc = buf_append(&head, q->line, q->line_len);
 	rc = rc ? rc : buf_append(&head, "\r\n", 2);
 	while (!rc && !(rc = httpsub_next_field(&at, end, &f)))
@@ -412,7 +412,7 @@ static int httpsub_pass(struct httpsub *h, const struct httpsub_request *q, cons
 				   : err_set(e, EPROTO, "the head is too large with its values");
 	else if (buf_append(out, buf_data(&head), buf_len(&head)))
 		rc = err_errno(e, ENOMEM, "request");
-	secret_wipe_buf(&head);
+	buf_fini(&head);
 	return rc;
 }
 

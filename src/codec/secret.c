@@ -12,13 +12,6 @@
 #define SECRET_TLS_PORT 443
 #define SECRET_DNS_PORT 53
 
-void secret_wipe_buf(struct buf *b)
-{
-	if (b->mem)
-		explicit_bzero(b->mem, b->cap);
-	buf_fini(b);
-}
-
 void secret_fini(struct secret *s)
 {
 	if (s->value)

@@ -80,11 +80,8 @@ char *secret_env(const struct secret *s, char text[SECRET_ENV_MAX]);
 /* Is @name (lower case, without the last dot) with @port one of its hosts? */
 bool secret_is_for(const struct secret *s, const char *name, uint16_t port);
 
-/* The text for msb-net, and back; *@out is written on success only. */
+/* The text for msb-net; @out: of buf_init_secret(). And back: *@out is written on success only. */
 int secret_list_format(const struct secret_list *l, struct buf *out);
 int secret_list_parse(const char *text, size_t len, struct secret_list *out, struct err *e);
-
-/* Overwrites what a buffer holds, and all that its memory held, then frees it. */
-void secret_wipe_buf(struct buf *b);
 
 #endif

@@ -128,19 +128,20 @@ static int launch_write_config(const struct sandbox_config *cfg, int dirfd, stru
 static int launch_secrets(const struct secret_list *secrets, int *out, struct err *e)
 {
 	auto_close int fd = -1;
-	struct buf text = BUF_INIT;
+	struct buf text;
 	int rc;
 
 	*out = -1;
 	if (!secrets->n)
 		return 0;
+	buf_init_secret(&text, SECRET_TEXT_MAX);
 	fd = memfd_create("secrets", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	rc = fd < 0 ? -errno : secret_list_format(secrets, &text);
 	if (!rc && write(fd, buf_data(&text), buf_len(&text)) != (ssize_t)buf_len(&text))
 		rc = -EIO;
 	if (!rc && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
 		rc = -errno;
-	secret_wipe_buf(&text);
+	buf_fini(&text);
 	if (rc)
 		return err_errno(e, -rc, "secrets");
 	*out = take_fd(&fd);

@@ -115,12 +115,6 @@ int secrets_init(struct secrets *s, int fd, const struct pins *pins, struct err 
 	return 0;
 }
 
-static void secrets_wipe_up(struct secrets_conn *c)
-{
-	secret_wipe_buf(&c->up);
-	buf_init(&c->up, SECRETS_UP_MAX);
-}
-
 static void secrets_free(struct secrets *s, struct secrets_conn *c)
 {
 	for (unsigned i = 0; i < s->n_conns; i++)
@@ -129,7 +123,7 @@ static void secrets_free(struct secrets *s, struct secrets_conn *c)
 	close_fd(&c->guest);
 	close_fd(&c->host);
 	httpsub_fini(&c->sub);
-	secret_wipe_buf(&c->up);
+	buf_fini(&c->up);
 	buf_fini(&c->down);
 	free(c);
 }
@@ -225,7 +219,7 @@ static int secrets_add(struct secrets *s, int fd, const struct netaddr *addr, ui
 	c->guest = c->host = c->guest_at = c->host_at = -1;
 	c->addr = *addr;
 	c->port = port;
-	buf_init(&c->up, SECRETS_UP_MAX);
+	buf_init_secret(&c->up, SECRETS_UP_MAX);
 	httpsub_init(&c->sub, s->list.v, mask, port);
 	s->conns[s->n_conns++] = c;
 	return 0;
@@ -436,7 +430,7 @@ static void secrets_settle(struct secrets *s, struct secrets_conn *c)
 		if (secrets_flush(c->host, &c->up))
 			secrets_reset_guest(c);
 		else if (!buf_len(&c->up) && c->sub.used)
-			secrets_wipe_up(c); /* values were in it */
+			buf_reset(&c->up); /* values were in it */
 	}
 	if (c->guest >= 0 && buf_len(&c->down) && secrets_flush(c->guest, &c->down))
 		close_fd(&c->guest);

@@ -41,8 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(!secret_list_parse((const char *)buf_data(&a), buf_len(&a), &again, NULL));
 	assert(again.n == l.n && !secret_list_format(&again, &b));
 	assert(buf_len(&a) == buf_len(&b) && !memcmp(buf_data(&a), buf_data(&b), buf_len(&a)));
-	secret_wipe_buf(&a);
-	secret_wipe_buf(&b);
+	buf_fini(&a);
+	buf_fini(&b);
 	secret_list_fini(&l);
 	secret_list_fini(&again);
 	return 0;

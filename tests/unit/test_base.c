@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -44,6 +45,51 @@ static void err_messages_are_one_bounded_line(void **state)
 	assert_int_equal(strlen(e.msg), ERR_MSG_MAX - 1);
 	err_wrap(&e, "%s", big);
 	assert_int_equal(strlen(e.msg), ERR_MSG_MAX - 1);
+}
+
+static size_t wiped;
+
+/* In the place of libc's, checked or not: what is overwritten is counted. */
+void explicit_bzero(void *p, size_t n)
+{
+	memset(p, 0, n);
+	__asm__ volatile("" : : "r"(p) : "memory");
+	wiped += n;
+}
+
+void __explicit_bzero_chk(void *p, size_t n, size_t size);
+void __explicit_bzero_chk(void *p, size_t n, size_t size)
+{
+	(void)size;
+	explicit_bzero(p, n);
+}
+
+static void buf_of_secrets_leaves_nothing_in_memory(void **state)
+{
+	static const uint8_t bytes[5000];
+	struct buf b;
+
+	(void)state;
+	wiped = 0;
+	buf_init_secret(&b, 6000);
+	assert_int_equal(buf_append(&b, bytes, 10), 0);
+	assert_int_equal(wiped, 0);
+	/* It grows into other memory. */
+	assert_int_equal(buf_append(&b, bytes, sizeof(bytes)), 0);
+	assert_true(wiped >= 10 && wiped < sizeof(bytes));
+	wiped = 0;
+	buf_reset(&b);
+	assert_true(wiped >= 10 + sizeof(bytes));
+	assert_int_equal(buf_append(&b, bytes, 10), 0);
+	assert_int_equal(buf_reserve(&b, 6000, &(uint8_t *){ NULL }), -ENOBUFS);
+	wiped = 0;
+	buf_fini(&b);
+	assert_true(wiped >= 10);
+	wiped = 0;
+	buf_init(&b, 0);
+	assert_int_equal(buf_append(&b, bytes, 10), 0);
+	buf_fini(&b);
+	assert_int_equal(wiped, 0);
 }
 
 static void buf_queues_bytes_in_order(void **state)
@@ -183,6 +229,7 @@ int main(void)
 		TEST(err_first_wins_and_wraps),
 		TEST(err_messages_are_one_bounded_line),
 		TEST(buf_queues_bytes_in_order),
+		TEST(buf_of_secrets_leaves_nothing_in_memory),
 		TEST(buf_refuses_more_than_its_limit),
 		TEST(checked_range_knows_overflow),
 		TEST(list_survives_removal_while_walking),

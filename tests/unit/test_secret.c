@@ -144,7 +144,7 @@ static void test_text(void **state)
 	assert_int_equal(secret_list_format(&l, &out), 0);
 	assert_int_equal(buf_len(&out), sizeof(text) - 1);
 	assert_memory_equal(buf_data(&out), text, sizeof(text) - 1);
-	secret_wipe_buf(&out);
+	buf_fini(&out);
 	secret_list_fini(&l);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		assert_int_equal(secret_list_parse(bad[i], strlen(bad[i]), &l, &e), -EINVAL);
@@ -181,7 +181,7 @@ static void test_bounds(void **state)
 	}
 	assert_int_equal(secret_list_format(&l, &out), 0);
 	assert_true(buf_len(&out) <= SECRET_TEXT_MAX);
-	secret_wipe_buf(&out);
+	buf_fini(&out);
 	secret_list_fini(&l);
 }
 
