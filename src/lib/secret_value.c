@@ -31,11 +31,10 @@ int secret_value_read(struct secret *s, const char *path, struct err *e)
 	secret_value_no_core();
 	while (len < sizeof(text) && (n = read(fd, text + len, sizeof(text) - len)) > 0)
 		len += (size_t)n;
-	if (n < 0)
-		return err_errno(e, errno, "secret %s: %s", s->name, path);
 	if (len && text[len - 1] == '\n')
 		len -= len > 1 && text[len - 2] == '\r' ? 2 : 1;
-	rc = secret_set_value(s, text, len, e);
+	rc = n < 0 ? err_errno(e, errno, "secret %s: %s", s->name, path)
+		   : secret_set_value(s, text, len, e);
 	explicit_bzero(text, sizeof(text));
 	return rc;
 }
