@@ -96,8 +96,8 @@ static int netcall_run(struct netcall_ask *a, int dirfd, const char *rules, unsi
 		rc = err_errno(a->e, -rc, "network rules");
 	} else {
 		loop_timer_set(a->loop, &a->timer, timeout_ms);
-		loop_run(a->loop);
-		rc = a->rc;
+		rc = loop_run(a->loop);
+		rc = rc < 0 ? err_errno(a->e, -rc, "network state") : a->rc;
 	}
 	loop_timer_cancel(&a->timer);
 	client_fini(&a->client);

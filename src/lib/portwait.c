@@ -176,8 +176,8 @@ static int port_wait_run(struct port_waiter *w, int dirfd, uint16_t port, uint64
 		rc = err_errno(w->e, -rc, "port %u", port);
 	} else {
 		loop_timer_set(w->loop, &w->deadline, timeout_ms);
-		loop_run(w->loop);
-		rc = w->rc;
+		rc = loop_run(w->loop);
+		rc = rc < 0 ? err_errno(w->e, -rc, "port %u", port) : w->rc;
 	}
 	port_ask_end(&w->ask);
 	loop_timer_cancel(&w->again);
