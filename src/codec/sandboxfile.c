@@ -110,16 +110,21 @@ const char *sandboxfile_text(struct sandboxfile_reader *r, const char *key,
  * An alias costs nothing where it stands for a node.  A text that is put together is a copy, and
  * by aliases there could be any number of them.
  */
+int sandboxfile_spend(struct sandboxfile_reader *r, const char *key, struct ytree_at at, size_t size)
+{
+	if (size > SANDBOXFILE_MADE_MAX - r->made)
+		return sandboxfile_bad(r, at, "%s: too much text comes by aliases", key);
+	r->made += size;
+	return 0;
+}
+
 char *sandboxfile_make(struct sandboxfile_reader *r, const char *key, struct ytree_at at,
 		       size_t size)
 {
 	char *text;
 
-	if (size > SANDBOXFILE_MADE_MAX - r->made) {
-		sandboxfile_bad(r, at, "%s: too much text comes by aliases", key);
+	if (sandboxfile_spend(r, key, at, size))
 		return NULL;
-	}
-	r->made += size;
 	text = ytree_alloc(r->f->tree, size);
 	if (!text)
 		sandboxfile_memory(r);
@@ -496,7 +501,7 @@ static void sandboxfile_unknown(struct sandboxfile_reader *r, const struct sandb
 			names[n++] = k->name;
 	names[n] = NULL;
 	if (!near || !sandboxfile_key_find(keys, near))
-		near = sandboxfile_nearest(name->text, names);
+		near = sandboxfile_hint(r, name->text, names);
 	if (near)
 		sandboxfile_warn(r, name->at,
 				 "%s has no key '%.64s', which is passed over: did you "
@@ -518,6 +523,9 @@ int sandboxfile_bind_object(struct sandboxfile_reader *r, const struct sandboxfi
 	if (v->kind != YTREE_MAP)
 		return sandboxfile_bad(r, v->at, "%s takes keys and values, as in 'key: value'",
 				       what);
+	if (v->n > SANDBOXFILE_LIST_MAX)
+		return sandboxfile_bad(r, v->at, "%s has more than %u keys", what,
+				       SANDBOXFILE_LIST_MAX);
 	for (size_t i = 0; i < v->n; i++) {
 		const struct ytree_node *name = v->child[2 * i];
 		const struct sandboxfile_key *k = sandboxfile_key_find(keys, name->text);

@@ -28,44 +28,54 @@ const struct sandboxfile_sandbox *sandboxfile_find_build(const struct sandboxfil
 	return NULL;
 }
 
+/* What a build is made of, to be hashed. */
+struct build_text {
+	struct sandboxfile_reader *r;
+	struct ytree_at at; /* of the build */
+	struct buf bytes;
+};
+
 /* Appends a text so that no two lists of texts give the same bytes. */
-static int build_put(struct buf *b, const char *key, const char *text)
+static int build_put(struct build_text *t, const char *key, const char *text)
 {
 	char head[64];
 	int n = snprintf(head, sizeof(head), "%s %zu:", key, text ? strlen(text) : 0);
+	struct buf *b = &t->bytes;
 
 	if (!text)
 		return 0;
+	if (sandboxfile_spend(t->r, "build", t->at, strlen(text)))
+		return -EINVAL;
 	return buf_append(b, head, (size_t)n) || buf_append(b, text, strlen(text)) ? -ENOMEM : 0;
 }
 
-static int build_put_list(struct buf *b, const char *key, const struct sandboxfile_list *l)
+static int build_put_list(struct build_text *t, const char *key, const struct sandboxfile_list *l)
 {
 	int rc = 0;
 
 	for (size_t i = 0; i < l->n && !rc; i++)
-		rc = build_put(b, key, l->v[i]);
+		rc = build_put(t, key, l->v[i]);
 	return rc;
 }
 
-/* s->image is known. */
-static int build_name(struct sandboxfile_sandbox *s)
+/* s->image is known.  A failure has been noted. */
+static int build_name(struct sandboxfile_reader *r, struct sandboxfile_sandbox *s)
 {
 	uint8_t sum[SHA256_BYTES];
 	char hex[DIGEST_SIZE];
-	struct buf b = BUF_INIT;
+	struct build_text t = { .r = r, .at = s->at, .bytes = BUF_INIT };
 	int rc;
 
-	if ((rc = buf_append(&b, BUILD_FORMAT, strlen(BUILD_FORMAT))) ||
-	    (rc = build_put(&b, "image", s->image)) || (rc = build_put(&b, "shell", s->shell)) ||
-	    (rc = build_put(&b, "workdir", s->workdir)) ||
-	    (rc = build_put_list(&b, "env", &s->envs)) ||
-	    (rc = build_put_list(&b, "step", &s->steps))) {
-		buf_fini(&b);
-		return rc;
+	if ((rc = buf_append(&t.bytes, BUILD_FORMAT, strlen(BUILD_FORMAT))) ||
+	    (rc = build_put(&t, "image", s->image)) || (rc = build_put(&t, "shell", s->shell)) ||
+	    (rc = build_put(&t, "workdir", s->workdir)) ||
+	    (rc = build_put_list(&t, "env", &s->envs)) ||
+	    (rc = build_put_list(&t, "step", &s->steps))) {
+		buf_fini(&t.bytes);
+		return rc == -ENOMEM ? sandboxfile_memory(r) : rc;
 	}
-	sha256(buf_data(&b), buf_len(&b), sum);
-	buf_fini(&b);
+	sha256(buf_data(&t.bytes), buf_len(&t.bytes), sum);
+	buf_fini(&t.bytes);
 	sha256_text(sum, hex);
 	snprintf(s->result, sizeof(s->result), SANDBOXFILE_RESULT "%s:%.*s", s->name,
 		 (int)BUILD_HASH, hex + strlen("sha256:"));
@@ -84,7 +94,7 @@ static struct sandboxfile_sandbox *build_find(struct sandboxfile_reader *r,
 			return r->f->builds[i];
 	}
 	names[r->f->n_builds] = NULL;
-	near = sandboxfile_nearest(s->build, names);
+	near = sandboxfile_hint(r, s->build, names);
 	sandboxfile_bad(r, s->at, "'%s': no build '%s' in the file%s%s%s", s->name, s->build,
 			near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
 	return NULL;
@@ -111,10 +121,8 @@ static void build_order(struct sandboxfile_reader *r)
 				continue;
 			if (base)
 				s->image = base->result;
-			if (build_name(s)) {
-				r->no_memory = true;
+			if (build_name(r, s))
 				return;
-			}
 			/* The others keep their order. */
 			memmove(f->builds + done + 1, f->builds + done,
 				(i - done) * sizeof(struct sandboxfile_sandbox *));

@@ -66,8 +66,15 @@ const char *sandboxfile_nearest(const char *word, const char *const *names)
 	return found;
 }
 
-int sandboxfile_need(const struct sandboxfile *f, const char *name,
-		     const struct sandboxfile_sandbox **out, struct err *e)
+const char *sandboxfile_hint(struct sandboxfile_reader *r, const char *word,
+			     const char *const *names)
+{
+	return r->hints++ < SANDBOXFILE_NOTES_MAX ? sandboxfile_nearest(word, names) : NULL;
+}
+
+/* @r: NULL outside of the reading. */
+static int graph_need(struct sandboxfile_reader *r, const struct sandboxfile *f, const char *name,
+		      const struct sandboxfile_sandbox **out, struct err *e)
 {
 	const char *names[SANDBOXFILE_SANDBOXES_MAX + 1], *near;
 	const struct sandboxfile_sandbox *s = sandboxfile_find(f, name);
@@ -80,10 +87,16 @@ int sandboxfile_need(const struct sandboxfile *f, const char *name,
 	for (size_t i = 0; i < f->n_sandboxes; i++)
 		names[i] = f->sandboxes[i]->name;
 	names[f->n_sandboxes] = NULL;
-	near = sandboxfile_nearest(name, names);
+	near = r ? sandboxfile_hint(r, name, names) : sandboxfile_nearest(name, names);
 	if (near)
 		return err_set(e, ENOENT, "no sandbox '%.80s': did you mean '%s'?", name, near);
 	return err_set(e, ENOENT, "no sandbox '%.80s' in the Sandboxfile", name);
+}
+
+int sandboxfile_need(const struct sandboxfile *f, const char *name,
+		     const struct sandboxfile_sandbox **out, struct err *e)
+{
+	return graph_need(NULL, f, name, out, e);
 }
 
 /* ---- order ---- */
@@ -182,7 +195,7 @@ static void graph_check_names(struct sandboxfile_reader *r)
 		for (size_t k = 0; k < l->n; k++) {
 			struct err e = ERR_INIT;
 
-			if (sandboxfile_need(r->f, l->v[k], NULL, &e))
+			if (graph_need(r, r->f, l->v[k], NULL, &e))
 				sandboxfile_bad(r, l->at[k], "depends_on: %s", err_text(&e));
 		}
 	}
@@ -299,7 +312,7 @@ static void graph_check_group_name(struct sandboxfile_reader *r, const struct sa
 			return;
 	}
 	names[r->f->n_groups] = NULL;
-	near = sandboxfile_nearest(s->group, names);
+	near = sandboxfile_hint(r, s->group, names);
 	sandboxfile_bad(r, s->group_at, "group: there is no '%.80s' in groups%s%s%s", s->group,
 			near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
 }

@@ -12,6 +12,7 @@ struct sandboxfile_reader {
 	struct sandboxfile_notes *notes;
 	bool no_memory;
 	size_t made; /* bytes of texts that were put together from the file's */
+	size_t hints; /* names that were looked for among others */
 };
 
 /* Notes an error. Return: -EINVAL. */
@@ -30,6 +31,9 @@ int sandboxfile_bind_sandboxes(struct sandboxfile_reader *r, const struct ytree_
 int sandboxfile_memory(struct sandboxfile_reader *r);
 const char *sandboxfile_text(struct sandboxfile_reader *r, const char *key,
 			     const struct ytree_node *v);
+/* Counts bytes that are copied from the file's texts, of which aliases could make any number. */
+int sandboxfile_spend(struct sandboxfile_reader *r, const char *key, struct ytree_at at,
+		      size_t size);
 /* Room for a text that is put together; NULL after a message. */
 char *sandboxfile_make(struct sandboxfile_reader *r, const char *key, struct ytree_at at,
 		       size_t size);
@@ -50,6 +54,13 @@ int sandboxfile_bind_depends(struct sandboxfile_reader *r, const struct sandboxf
 int sandboxfile_bind_secrets(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
 			     const struct ytree_node *v, struct sandboxfile_sandbox *s);
 int sandboxfile_bind_groups(struct sandboxfile_reader *r, const struct ytree_node *v);
+
+/*
+ * sandboxfile_nearest() for a message.  It takes time, and by aliases a file can be wrong any
+ * number of times: as many have a hint as there is room for notes.
+ */
+const char *sandboxfile_hint(struct sandboxfile_reader *r, const char *word,
+			     const char *const *names);
 
 /* Is it a name for a build? Return: 0 or -EINVAL. */
 int sandboxfile_check_build(const char *name, struct err *e);

@@ -715,6 +715,75 @@ static void test_many_copies(void **state)
 	assert_non_null(strstr(err.msg, "envs: too much text comes by aliases"));
 }
 
+/* What a build is made of is copied, too, to be hashed. */
+static void test_many_steps(void **state)
+{
+	struct buf b = BUF_INIT;
+	char line[64];
+
+	(void)state;
+	append(&b, "v: &v \"");
+	for (int i = 0; i < 500000 / 10; i++)
+		append(&b, "0123456789");
+	append(&b, "\"\nx-s: &s [");
+	for (int i = 0; i < 1000; i++)
+		append(&b, "*v,");
+	append(&b, "]\nbuilds:\n");
+	for (int i = 0; i < 256; i++) {
+		snprintf(line, sizeof(line), "  s%d: {image: x, steps: *s}\n", i);
+		append(&b, line);
+	}
+	assert_null(timed(&b));
+	assert_non_null(strstr(err.msg, "build: too much text comes by aliases"));
+}
+
+/* Sandboxes with @n keys each, most of them unknown. */
+static struct sandboxfile *many_unknown(unsigned n)
+{
+	struct buf b = BUF_INIT;
+	char line[64];
+
+	append(&b, "x-k: &k\n  image: x\n");
+	for (unsigned i = 1; i < n; i++) {
+		snprintf(line, sizeof(line), "  k%u: x\n", i);
+		append(&b, line);
+	}
+	append(&b, "sandboxes:\n");
+	for (int i = 0; i < 256; i++) {
+		snprintf(line, sizeof(line), "  s%d: *k\n", i);
+		append(&b, line);
+	}
+	return timed(&b);
+}
+
+/* A name that is missing, or a key that is unknown, is looked for among all others. */
+static void test_many_missing(void **state)
+{
+	static const char digits[] = "0123456789012345678901234567890123456789012345678901234567";
+	struct buf b = BUF_INIT;
+	struct sandboxfile *f;
+	char line[160];
+
+	(void)state;
+	append(&b, "x-d: &d [");
+	for (int i = 0; i < 1024; i++) {
+		snprintf(line, sizeof(line), "x%s%d,", digits, i);
+		append(&b, line);
+	}
+	append(&b, "]\nsandboxes:\n");
+	for (int i = 0; i < 256; i++) {
+		snprintf(line, sizeof(line), "  z%s%d: {image: x, depends_on: *d}\n", digits, i);
+		append(&b, line);
+	}
+	assert_null(timed(&b));
+	assert_non_null(strstr(err.msg, "depends_on: no sandbox 'x0123"));
+	f = many_unknown(SANDBOXFILE_LIST_MAX);
+	assert_non_null(f);
+	sandboxfile_free(f);
+	assert_null(many_unknown(SANDBOXFILE_LIST_MAX + 1));
+	assert_non_null(strstr(err.msg, "sandbox 's0' has more than 1024 keys"));
+}
+
 static void repeat(struct buf *b, const char *s, size_t size)
 {
 	while (buf_len(b) + strlen(s) <= size)
@@ -802,6 +871,8 @@ int main(void)
 		TEST(test_large),
 		TEST(test_many_errors),
 		TEST(test_many_copies),
+		TEST(test_many_steps),
+		TEST(test_many_missing),
 		TEST(test_groups),
 		TEST(test_groups_refused),
 		TEST(test_secrets),
