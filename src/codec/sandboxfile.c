@@ -296,8 +296,31 @@ int sandboxfile_bind_list(struct sandboxfile_reader *r, const struct sandboxfile
 	return rc;
 }
 
-/* A mapping NAME: value, as NAME=value. */
-static int sandboxfile_bind_pairs(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+/* NAME=value of one entry of a mapping; NULL after a message. */
+static const char *sandboxfile_pair(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
+				    const struct ytree_node *name, const struct ytree_node *value)
+{
+	const char *text = ytree_is_null(value) ? "" : sandboxfile_text(r, k->name, value);
+	size_t size = name->len + (text ? strlen(text) : 0) + 2;
+	char *pair;
+
+	if (!text)
+		return NULL;
+	if (strchr(name->text, '=')) {
+		sandboxfile_bad(r, name->at, "%s: a name cannot hold '='", k->name);
+		return NULL;
+	}
+	pair = sandboxfile_make(r, k->name, name->at, size);
+	if (pair)
+		snprintf(pair, size, "%s=%s", name->text, text);
+	return pair;
+}
+
+/*
+ * A list, or a mapping in its place: NAME=value for each of its entries, or, where the names are
+ * for people alone, the values.
+ */
+static int sandboxfile_bind_named(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
 				  const struct ytree_node *v, void *owner)
 {
 	struct sandboxfile_list *l = (struct sandboxfile_list *)((char *)owner + k->offset);
@@ -308,21 +331,15 @@ static int sandboxfile_bind_pairs(struct sandboxfile_reader *r, const struct san
 	rc = sandboxfile_list_room(r, k, v->n, v->at, l);
 	for (size_t i = 0; i < v->n && !rc; i++) {
 		const struct ytree_node *name = v->child[2 * i], *value = v->child[2 * i + 1];
-		const char *text = ytree_is_null(value) ? "" : sandboxfile_text(r, k->name, value);
-		size_t size = name->len + (text ? strlen(text) : 0) + 2;
-		char *pair;
+		const char *text = k->type == SANDBOXFILE_PAIRS
+					   ? sandboxfile_pair(r, k, name, value)
+					   : sandboxfile_text(r, k->name, value);
 
 		if (!text)
 			return -EINVAL;
-		if (strchr(name->text, '='))
-			return sandboxfile_bad(r, name->at, "%s: a name cannot hold '='", k->name);
-		pair = sandboxfile_make(r, k->name, name->at, size);
-		if (!pair)
-			return -EINVAL;
-		snprintf(pair, size, "%s=%s", name->text, text);
-		rc = sandboxfile_take(r, k, owner, pair, name->at);
+		rc = sandboxfile_take(r, k, owner, text, name->at);
 		l->at[l->n] = name->at;
-		l->v[l->n++] = pair;
+		l->v[l->n++] = text;
 	}
 	return rc;
 }
@@ -453,9 +470,6 @@ static int sandboxfile_bind_text(struct sandboxfile_reader *r, const struct sand
 	return rc;
 }
 
-static int sandboxfile_bind_steps(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
-				  const struct ytree_node *v, void *owner);
-
 static int sandboxfile_bind(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
 			    const struct ytree_node *v, struct ytree_at at, void *owner)
 {
@@ -466,7 +480,8 @@ static int sandboxfile_bind(struct sandboxfile_reader *r, const struct sandboxfi
 	case SANDBOXFILE_LIST_OR_TEXT:
 		return sandboxfile_bind_list(r, k, v, owner);
 	case SANDBOXFILE_PAIRS:
-		return sandboxfile_bind_pairs(r, k, v, owner);
+	case SANDBOXFILE_STEPS:
+		return sandboxfile_bind_named(r, k, v, owner);
 	case SANDBOXFILE_MAP:
 		return sandboxfile_bind_map(r, k, v, owner);
 	case SANDBOXFILE_NETWORK:
@@ -479,8 +494,6 @@ static int sandboxfile_bind(struct sandboxfile_reader *r, const struct sandboxfi
 		return sandboxfile_bind_secrets(r, k, v, owner);
 	case SANDBOXFILE_GROUPS:
 		return sandboxfile_bind_groups(r, v);
-	case SANDBOXFILE_STEPS:
-		return sandboxfile_bind_steps(r, k, v, owner);
 	case SANDBOXFILE_BUILDS:
 	case SANDBOXFILE_SANDBOXES:
 		return sandboxfile_bind_sandboxes(r, v, k->type == SANDBOXFILE_BUILDS);
@@ -536,27 +549,6 @@ int sandboxfile_bind_object(struct sandboxfile_reader *r, const struct sandboxfi
 			sandboxfile_unknown(r, keys, what, name);
 		else if (sandboxfile_bind(r, k, v->child[2 * i + 1], name->at, owner))
 			rc = -EINVAL;
-	}
-	return rc;
-}
-
-/* A list of steps, or a mapping of names for people to them. */
-static int sandboxfile_bind_steps(struct sandboxfile_reader *r, const struct sandboxfile_key *k,
-				  const struct ytree_node *v, void *owner)
-{
-	struct sandboxfile_list *l = (struct sandboxfile_list *)((char *)owner + k->offset);
-	int rc;
-
-	if (v->kind != YTREE_MAP)
-		return sandboxfile_bind_list(r, k, v, owner);
-	rc = sandboxfile_list_room(r, k, v->n, v->at, l);
-	for (size_t i = 0; i < v->n && !rc; i++) {
-		const char *text = sandboxfile_text(r, k->name, v->child[2 * i + 1]);
-
-		if (!text)
-			return -EINVAL;
-		l->at[l->n] = v->child[2 * i]->at;
-		l->v[l->n++] = text;
 	}
 	return rc;
 }
