@@ -20,6 +20,7 @@
 #include "sys/tree.h"
 
 #define KEEP_DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define KEEP_LOOK_MS 10000 /* one system call of each who looks */
 #define KEEP_LISTEN_MS 60000 /* a supervisor that is started: processes, no guest code */
 
 int keep_lock(const char *parent, bool make, int *parent_fd, struct err *e)
@@ -64,10 +65,14 @@ int keep_claim(int parent_fd, const char *name, bool make, int *dirfd, struct er
 	rc = keep_open(parent_fd, name, &fd, e);
 	if (rc)
 		return rc;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-			       ? err_set(e, EBUSY, "sandbox %s is running", name)
-			       : err_errno(e, errno, "cannot lock the directory of %s", name);
+	rc = lock_wait(fd, LOCK_EX, 0);
+	/* Where others have it shared they only look whether it runs, see keep_running(). */
+	if (rc == -EBUSY && !flock(fd, LOCK_SH | LOCK_NB))
+		rc = lock_wait(fd, LOCK_EX, KEEP_LOOK_MS);
+	if (rc == -EBUSY)
+		return err_set(e, EBUSY, "sandbox %s is running", name);
+	if (rc)
+		return err_errno(e, -rc, "cannot lock the directory of %s", name);
 	*dirfd = take_fd(&fd);
 	return 0;
 }
@@ -79,7 +84,9 @@ int keep_running(int dirfd)
 
 	if (fd < 0)
 		return -errno;
-	return flock(fd, LOCK_SH | LOCK_NB) < 0;
+	if (!flock(fd, LOCK_SH | LOCK_NB))
+		return 0;
+	return errno == EWOULDBLOCK ? 1 : -errno;
 }
 
 static int keep_write_command(int dirfd, const struct box_command *command, struct err *e)

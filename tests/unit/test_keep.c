@@ -43,7 +43,7 @@ static int lock_parent(void)
 }
 
 /* A process that has the directory locked, as a supervisor has. */
-static pid_t hold(const char *name)
+static pid_t hold(const char *name, int operation)
 {
 	char path[128], byte;
 	int fds[2];
@@ -58,7 +58,7 @@ static pid_t hold(const char *name)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		fd = open(path, O_RDONLY | O_DIRECTORY);
 
-		if (flock(fd, LOCK_EX | LOCK_NB) || write(fds[1], "x", 1) != 1)
+		if (flock(fd, operation | LOCK_NB) || write(fds[1], "x", 1) != 1)
 			_exit(1);
 		for (;;)
 			pause();
@@ -73,6 +73,19 @@ static void end(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* A process that ends another one when we wait for the lock that it has. */
+static pid_t end_soon(pid_t pid)
+{
+	pid_t killer = fork();
+
+	if (!killer) {
+		test_wait_until_it_waits(getppid());
+		kill(pid, SIGKILL);
+		_exit(0);
+	}
+	return killer;
 }
 
 static void a_directory_is_made_once_and_kept(void **state)
@@ -100,7 +113,7 @@ static void what_runs_is_neither_claimed_nor_removed(void **state)
 
 	(void)state;
 	assert_int_equal(mkdirat(p, "app", 0700), 0);
-	pid = hold("app");
+	pid = hold("app", LOCK_EX);
 	assert_int_equal(keep_claim(p, "app", true, &dir, &e), -EBUSY);
 	assert_int_equal(keep_remove(p, "app", NULL), -EBUSY);
 	assert_int_equal(keep_open(p, "app", &dir, NULL), 0);
@@ -122,15 +135,27 @@ static void a_lock_is_waited_for(void **state)
 
 	(void)state;
 	assert_int_equal(mkdirat(p, "app", 0700), 0);
-	pid = hold("app");
+	pid = hold("app", LOCK_EX);
 	assert_int_equal(keep_open(p, "app", &dir, NULL), 0);
-	killer = fork();
-	if (!killer) {
-		test_wait_until_it_waits(getppid());
-		kill(pid, SIGKILL);
-		_exit(0);
-	}
+	killer = end_soon(pid);
 	assert_int_equal(lock_wait(dir, LOCK_EX, 60000), 0);
+	end(killer);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* Who looks whether it runs has its lock for a moment, and is no supervisor. */
+static void who_looks_is_waited_for(void **state)
+{
+	auto_close int p = lock_parent();
+	auto_close int dir = -1;
+	pid_t pid, killer;
+
+	(void)state;
+	assert_int_equal(mkdirat(p, "app", 0700), 0);
+	pid = hold("app", LOCK_SH);
+	killer = end_soon(pid);
+	assert_int_equal(keep_claim(p, "app", false, &dir, NULL), 0);
+	assert_int_equal(keep_running(dir), 1);
 	end(killer);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
@@ -191,6 +216,7 @@ int main(void)
 		KEEP_TEST(a_directory_is_made_once_and_kept),
 		KEEP_TEST(what_runs_is_neither_claimed_nor_removed),
 		KEEP_TEST(a_lock_is_waited_for),
+		KEEP_TEST(who_looks_is_waited_for),
 		KEEP_TEST(links_are_not_followed),
 		KEEP_TEST(nobody_listens_where_nobody_is),
 		KEEP_TEST(all_are_found_in_order),
