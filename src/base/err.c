@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
-static void err_sanitise(char *msg)
+void err_sanitise(char *msg)
 {
 	/* A message is one line on a terminal, also when it quotes a hostile name. */
-	for (unsigned char *p = (unsigned char *)msg; *p; p++)
-		if (*p < 0x20 || *p == 0x7f)
+	for (unsigned char *p = (unsigned char *)msg; *p; p++) {
+		if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* C1 in UTF-8 */
+			p[0] = p[1] = '?';
+		else if (*p < 0x20 || *p == 0x7f)
 			*p = '?';
+	}
 }
 
 static int err_fill(struct err *e, int code, bool with_errno, const char *fmt, va_list ap)

@@ -48,6 +48,9 @@ int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 
 
 void err_clear(struct err *e);
 
+/* Makes a text one line that steers no terminal: each byte of a control character becomes '?'. */
+void err_sanitise(char *text);
+
 /* The message, or the text of @code's errno if no message was given. Never NULL. */
 const char *err_text(const struct err *e);
 

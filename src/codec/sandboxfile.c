@@ -36,10 +36,7 @@ void sandboxfile_notes_add(struct sandboxfile_notes *l, bool error, struct ytree
 	size_t i;
 
 	snprintf(n.text, sizeof(n.text), "%s", text);
-	for (char *p = n.text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f ||
-		    (!strncmp(p, "\xc2", 1) && (unsigned char)p[1] < 0xa0))
-			*p = '?';
+	err_sanitise(n.text);
 	if (error)
 		l->errors++;
 	if (l->n == SANDBOXFILE_NOTES_MAX) {

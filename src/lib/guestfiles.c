@@ -142,11 +142,6 @@ static int guestfiles_error(struct guestfiles *g, const struct frame *f)
 	if (f->type != FRAME_ERROR || frame_decode(f, &err, sizeof(err)) ||
 	    frame_str_copy(&err.message, text, sizeof(text)) || strlen(text) != err.message.len)
 		return err_set(g->e, EPROTO, "the sandbox gave an invalid answer");
-	/* It is printed, and the guest chose it. */
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f ||
-		    ((unsigned char)p[0] == 0xc2 && (unsigned char)p[1] < 0xa0))
-			*p = '?';
 	return err_set(g->e, err.code && err.code < 4096 ? (int)err.code : EIO, "%s", text);
 }
 

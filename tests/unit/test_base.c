@@ -39,6 +39,11 @@ static void err_messages_are_one_bounded_line(void **state)
 	err_set(&e, EIO, "a\nb\x1b[31mc");
 	assert_string_equal(err_text(&e), "a?b?[31mc");
 	err_clear(&e);
+	err_set(&e, EIO,
+		"a\xc2\x9b"
+		"31m\xc2\xa0\xc3\x9b\xc2");
+	assert_string_equal(err_text(&e), "a??31m\xc2\xa0\xc3\x9b\xc2");
+	err_clear(&e);
 	memset(big, 'x', sizeof(big) - 1);
 	big[sizeof(big) - 1] = '\0';
 	err_errno(&e, ENOENT, "%s", big);
