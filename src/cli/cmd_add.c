@@ -370,8 +370,8 @@ static int remove_all(struct add_target *t, char *const *names, int n, struct er
 	for (int i = 0; i < n && !rc; i++) {
 		struct buf out = BUF_INIT;
 
-		rc = edit_remove(buf_len(&t->text) ? (const char *)buf_data(&t->text) : "",
-				 buf_len(&t->text), names[i], &out, e);
+		rc = edit_remove((const char *)buf_data(&t->text), buf_len(&t->text), names[i],
+				 &out, e);
 		if (rc == -ENOENT && t->p.file) {
 			err_clear(e);
 			rc = sandboxfile_need(t->p.file, names[i], NULL, e);

@@ -111,9 +111,10 @@ static int edit_open(struct edit *d, const char *text, size_t len, struct err *e
 	const char *nl = len ? memchr(text, '\n', len) : NULL;
 	int rc;
 
-	*d = (struct edit){ .text = text, .len = len, .e = e };
+	/* An empty buffer has no bytes, and the parser of YAML wants some. */
+	*d = (struct edit){ .text = text ? text : "", .len = len, .e = e };
 	d->eol = nl && nl > text && nl[-1] == '\r' ? "\r\n" : "\n";
-	rc = edit_parse(text, len, &d->tree, e);
+	rc = edit_parse(d->text, len, &d->tree, e);
 	if (rc)
 		return rc;
 	d->root = ytree_root(d->tree);
@@ -405,8 +406,7 @@ static int edit_find_lines(struct edit *d, size_t i, struct edit_change *c)
 static bool edit_is_removed(const struct edit *d, const struct buf *out, size_t i)
 {
 	struct edit now;
-	bool same = !edit_open(&now, buf_len(out) ? (const char *)buf_data(out) : "", buf_len(out),
-			       NULL) &&
+	bool same = !edit_open(&now, (const char *)buf_data(out), buf_len(out), NULL) &&
 		    edit_same_but(&now, d, i);
 
 	ytree_free(now.tree);

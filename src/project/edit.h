@@ -36,6 +36,7 @@ bool edit_is_plain(const char *s);
 
 /**
  * edit_add() - the text with one sandbox more, behind the others
+ * @text: may be NULL if @len is 0
  * @body: its keys, of the functions above
  *
  * Return: 0 and @out, which was empty; -EEXIST: there is one of that name; -ENOTSUP: it cannot

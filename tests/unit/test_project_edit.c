@@ -31,7 +31,8 @@ static const char *add(const char *text)
 
 	err_clear(&err);
 	assert_int_equal(edit_put_text(&body, "image", "x", NULL), 0);
-	rc = edit_add(text, strlen(text), "new", &body, &out, &err);
+	/* An empty buffer has no bytes. */
+	rc = edit_add(*text ? text : NULL, strlen(text), "new", &body, &out, &err);
 	buf_fini(&body);
 	if (rc) {
 		assert_int_equal(-rc, err.code);
@@ -46,7 +47,7 @@ static const char *drop(const char *text, const char *name)
 	struct buf out = BUF_INIT;
 
 	err_clear(&err);
-	if (edit_remove(text, strlen(text), name, &out, &err)) {
+	if (edit_remove(*text ? text : NULL, strlen(text), name, &out, &err)) {
 		assert_true(err.code);
 		return NULL;
 	}
