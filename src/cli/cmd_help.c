@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "cli/cli.h"
 
 static void help_option(const struct cli_opt *o)
@@ -151,6 +152,32 @@ static void completion_zsh(void)
 	completion_bash();
 }
 
+/* In single quotes, as fish reads them. */
+static void completion_fish_text(const char *s)
+{
+	putchar('\'');
+	for (; *s; s++)
+		printf("%s%c", *s == '\'' || *s == '\\' ? "\\" : "", *s);
+	putchar('\'');
+}
+
+static void completion_fish_options(const struct cli_command *c)
+{
+	/* Commands that are programs, too. */
+	static const char *const programs[][2] = { { "exe", "msx" },
+						   { "run", "msr" },
+						   { "install", "msi" } };
+
+	for (const struct cli_opt *o = c->opts; o && o->name; o++) {
+		printf("complete -c msb -n '__fish_seen_subcommand_from %s' -l %s %s\n", c->name,
+		       o->name, o->arg ? "-r" : "");
+		for (size_t i = 0; i < ARRAY_SIZE(programs); i++)
+			if (!strcmp(c->name, programs[i][0]))
+				printf("complete -c %s -l %s %s\n", programs[i][1], o->name,
+				       o->arg ? "-r" : "");
+	}
+}
+
 static void completion_fish(void)
 {
 	printf("complete -c msb -n '__fish_seen_subcommand_from run shell exec up down restart "
@@ -161,19 +188,15 @@ static void completion_fish(void)
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
 		if (c->hidden)
 			continue;
-		printf("complete -c msb -n __fish_use_subcommand -f -a %s -d '%s'\n", c->name,
-		       c->summary);
+		printf("complete -c msb -n __fish_use_subcommand -f -a %s -d ", c->name);
+		completion_fish_text(c->summary);
+		putchar('\n');
 		snprintf(when, sizeof(when),
 			 "complete -c msb -n '__fish_seen_subcommand_from %s; and test (count "
 			 "(commandline -opc)) -eq 2' -a '",
 			 c->name);
 		completion_verbs(c, when, "'\n");
-		for (const struct cli_opt *o = c->opts; o && o->name; o++) {
-			printf("complete -c msb -n '__fish_seen_subcommand_from %s' -l %s %s\n",
-			       c->name, o->name, o->arg ? "-r" : "");
-			if (c->opts == exe_opts)
-				printf("complete -c msx -l %s %s\n", o->name, o->arg ? "-r" : "");
-		}
+		completion_fish_options(c);
 	}
 	printf("complete -c msb -n '__fish_seen_subcommand_from volume; and "
 	       "__fish_seen_subcommand_from rm inspect' -f -a '(msb volume ls -q)'\n");

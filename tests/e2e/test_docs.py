@@ -50,6 +50,15 @@ def test_completion_knows_every_option(shell):
         subprocess.run([shell, "-n"], input=text, text=True, check=True)
 
 
+def test_completion_of_fish_is_quoted_and_knows_every_program():
+    text = output("completion", "fish")
+    for line in text.splitlines():
+        assert "'" not in re.sub(r"'(?:[^'\\]|\\.)*'", "", line), line
+    for program, command in ("msx", "exe"), ("msr", "run"), ("msi", "install"):
+        for option in re.findall(r"^ .*?--([a-z-]+)", output("help", command), re.M):
+            assert f"complete -c {program} -l {option} " in text or option == "help", option
+
+
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
 def test_completion_of_bash_knows_verbs_and_volumes(box):
     def complete(*words):
