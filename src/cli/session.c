@@ -527,17 +527,11 @@ static int session_open(struct session *s, struct err *e)
 
 static int session_start(struct session *s, struct err *e)
 {
-	int fd = s->spec->fd, rc = loop_create(&s->loop, e);
+	int rc;
 
-	if (!rc)
-		rc = session_signals(s, e);
-	if (rc) {
-		close(fd);
-		return rc;
-	}
 	outlet_init(&s->out[0], s, STDOUT_FILENO, STREAM_OUT);
 	outlet_init(&s->out[1], s, STDERR_FILENO, STREAM_ERR);
-	rc = client_init(&s->client, s->loop, fd, &session_client_ops, e);
+	rc = client_init(&s->client, s->loop, s->spec->fd, &session_client_ops, e);
 	if (rc)
 		return rc;
 	s->started_ns = loop_now_ns();
@@ -564,6 +558,12 @@ int session_run(struct session_spec *spec)
 	loop_timer_init(&s.term_timer, session_term_timeout);
 	loop_timer_init(&s.progress_timer, session_progress);
 	loop_timer_init(&s.leave_timer, session_leave_timeout);
+	/* Until there is a loop there is nothing else to take down. */
+	if (loop_create(&s.loop, &e) || session_signals(&s, &e)) {
+		close_fd(&spec->fd);
+		loop_destroy(s.loop);
+		return cli_fail(&e);
+	}
 	rc = session_start(&s, &e);
 	if (!rc && !s.done)
 		rc = loop_run(s.loop);

@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/session.h"
 
 /* The table that main.c has in the real program. */
 const struct cli_command cli_commands[] = { { .name = NULL } };
@@ -157,12 +160,34 @@ static void numbers_are_bounded(void **state)
 	assert_int_equal(v, 16);
 }
 
+/* Of a process that has no descriptors left. */
+static void session_ends_where_nothing_can_be_opened(void **state)
+{
+	const struct frame_exec exec = { .timeout_ms = 0 };
+	struct session_spec spec = { .exec = &exec, .what = "test", .quiet = true };
+	struct rlimit old, tight;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	spec.fd = pair[0];
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	tight = old;
+	tight.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	assert_int_equal(session_run(&spec), CLI_FAILED);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(fcntl(pair[0], F_GETFD), -1);
+	close(pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(options_and_words_may_mix), TEST(short_options_may_be_joined),
 		TEST(wrong_options_are_refused), TEST(sizes_have_units),
 		TEST(durations_have_units),      TEST(numbers_are_bounded),
+		TEST(session_ends_where_nothing_can_be_opened),
 	};
 
 	return test_run(tests);
