@@ -38,12 +38,6 @@ const struct cli_opt inspect_opts[] = {
 
 /* ---- stats ------------------------------------------------------------------------ */
 
-/* A guest may say anything, also that more is left than there is. */
-static uint64_t stats_used(uint64_t total, uint64_t left)
-{
-	return total > left ? total - left : 0;
-}
-
 static const struct frame_metrics_reply *stats_of(const struct kept_row *r)
 {
 	return r->stats && r->stats->valid ? &r->stats->m : NULL;
@@ -73,8 +67,10 @@ static void stats_line(const struct kept_row *r, int width, const char *end)
 
 	if (m) {
 		snprintf(cpu, sizeof(cpu), "%.1f %%", r->stats->cpu_percent);
-		stats_pair(memory, stats_used(m->mem_total, m->mem_available), m->mem_total);
-		stats_pair(disk, stats_used(m->disk_total, m->disk_available), m->disk_total);
+		stats_pair(memory, (uint64_t)frame_metrics_used(m->mem_total, m->mem_available),
+			   m->mem_total);
+		stats_pair(disk, (uint64_t)frame_metrics_used(m->disk_total, m->disk_available),
+			   m->disk_total);
 		stats_pair(net, m->net_rx_bytes, m->net_tx_bytes);
 		snprintf(n, sizeof(n), "%u", m->processes);
 	}
@@ -104,7 +100,7 @@ static void stats_print(const struct kept_rows *t, size_t most, const char *end)
 
 static json_t *stats_number(const struct frame_metrics_reply *m, uint64_t v)
 {
-	return m ? json_integer((json_int_t)v) : json_null();
+	return m ? json_integer(frame_metrics_number(v)) : json_null();
 }
 
 /* What the guest tells; null where it does not. */
@@ -117,9 +113,9 @@ static json_t *stats_json(const struct kept_row *r)
 		uint64_t value;
 	} all[] = {
 		{ "cpus", v->cpus },
-		{ "memory_bytes", stats_used(v->mem_total, v->mem_available) },
+		{ "memory_bytes", (uint64_t)frame_metrics_used(v->mem_total, v->mem_available) },
 		{ "memory_limit_bytes", v->mem_total },
-		{ "disk_bytes", stats_used(v->disk_total, v->disk_available) },
+		{ "disk_bytes", (uint64_t)frame_metrics_used(v->disk_total, v->disk_available) },
 		{ "disk_limit_bytes", v->disk_total },
 		{ "net_rx_bytes", v->net_rx_bytes },
 		{ "net_tx_bytes", v->net_tx_bytes },

@@ -43,8 +43,8 @@ static void status_print(const struct status *t)
 
 		if (valid) {
 			snprintf(cpu, sizeof(cpu), "%.1f %%", r->stats->cpu_percent);
-			kept_row_size(memory,
-				      (double)(r->stats->m.mem_total - r->stats->m.mem_available));
+			kept_row_size(memory, (double)frame_metrics_used(r->stats->m.mem_total,
+									 r->stats->m.mem_available));
 		}
 		if (r->has_disk)
 			kept_row_size(disk, (double)r->disk.st_blocks * 512);

@@ -220,17 +220,17 @@ json_t *kept_row_json(const struct kept_row *r)
 	json_object_set_new(o, "cpu_percent",
 			    valid ? json_real(r->stats->cpu_percent) : json_null());
 	json_object_set_new(o, "memory_bytes",
-			    valid ? json_integer((json_int_t)(r->stats->m.mem_total -
-							      r->stats->m.mem_available))
+			    valid ? json_integer(frame_metrics_used(r->stats->m.mem_total,
+								    r->stats->m.mem_available))
 				  : json_null());
 	json_object_set_new(o, "disk_bytes",
 			    r->has_disk ? json_integer((json_int_t)r->disk.st_blocks * 512)
 					: json_null());
 	json_object_set_new(o, "net_rx_bytes",
-			    valid ? json_integer((json_int_t)r->stats->m.net_rx_bytes)
+			    valid ? json_integer(frame_metrics_number(r->stats->m.net_rx_bytes))
 				  : json_null());
 	json_object_set_new(o, "net_tx_bytes",
-			    valid ? json_integer((json_int_t)r->stats->m.net_tx_bytes)
+			    valid ? json_integer(frame_metrics_number(r->stats->m.net_tx_bytes))
 				  : json_null());
 	json_object_set_new(o, "ports", kept_row_ports(r));
 	return o;

@@ -85,14 +85,6 @@ static void show_metrics_timeout(struct loop_timer *t)
 	loop_stop(container_of(t, struct show_metrics, timer)->loop, 0);
 }
 
-/* Numbers of a guest, who may send any. */
-static json_t *show_used(uint64_t total, uint64_t available, unsigned shift)
-{
-	uint64_t used = total > available ? (total - available) >> shift : 0;
-
-	return json_integer(used > INT64_MAX ? INT64_MAX : (json_int_t)used);
-}
-
 static void show_metrics_frame(struct client_channel *ch, const struct frame *f)
 {
 	struct show_metrics *m = container_of(ch, struct show_metrics, channel);
@@ -107,9 +99,11 @@ static void show_metrics_frame(struct client_channel *ch, const struct frame *f)
 		json_object_set_new(m->entry, "cpu_usage",
 				    json_real((double)(uint64_t)permille / 10));
 		json_object_set_new(m->entry, "memory_usage",
-				    show_used(r.mem_total, r.mem_available, 20));
+				    json_integer(frame_metrics_used(r.mem_total, r.mem_available) >>
+						 20));
 		json_object_set_new(m->entry, "disk_usage",
-				    show_used(r.disk_total, r.disk_available, 0));
+				    json_integer(
+					    frame_metrics_used(r.disk_total, r.disk_available)));
 	}
 	loop_stop(m->loop, 0);
 }

@@ -233,6 +233,18 @@ struct frame_metrics_reply {
 	uint64_t net_rx_bytes, net_tx_bytes;
 };
 
+/* A number of a guest, who may send any, as a signed one for programs. */
+static inline int64_t frame_metrics_number(uint64_t v)
+{
+	return v > INT64_MAX ? INT64_MAX : (int64_t)v;
+}
+
+/* What is in use; a guest may also say that more is left than there is. */
+static inline int64_t frame_metrics_used(uint64_t total, uint64_t available)
+{
+	return total > available ? frame_metrics_number(total - available) : 0;
+}
+
 struct frame_shutdown {
 	uint32_t grace_ms; /* between SIGTERM and SIGKILL to all processes */
 };

@@ -101,14 +101,6 @@ static double metrics_cpu(struct box_metrics *last, const struct frame_metrics_r
 	return in ? (double)(did * 1000 / in) / 10 : 0;
 }
 
-/* Numbers of a guest, who may send any. */
-static json_int_t metrics_used(uint64_t total, uint64_t available, unsigned shift)
-{
-	uint64_t used = total > available ? (total - available) >> shift : 0;
-
-	return used > INT64_MAX ? INT64_MAX : (json_int_t)used;
-}
-
 static void metrics_frame(struct client_channel *ch, const struct frame *f)
 {
 	struct metrics_one *o = container_of(ch, struct metrics_one, channel);
@@ -120,9 +112,11 @@ static void metrics_frame(struct client_channel *ch, const struct frame *f)
 		json_object_set_new(o->entry, "cpu_usage",
 				    json_real(metrics_cpu(&o->box->metrics, &r)));
 		json_object_set_new(o->entry, "memory_usage",
-				    json_integer(metrics_used(r.mem_total, r.mem_available, 20)));
+				    json_integer(frame_metrics_used(r.mem_total, r.mem_available) >>
+						 20));
 		json_object_set_new(o->entry, "disk_usage",
-				    json_integer(metrics_used(r.disk_total, r.disk_available, 0)));
+				    json_integer(
+					    frame_metrics_used(r.disk_total, r.disk_available)));
 	}
 	metrics_one_done(o);
 }

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/kept_rows.h"
 #include "cli/session.h"
 
 /* The table that main.c has in the real program. */
@@ -160,6 +161,32 @@ static void numbers_are_bounded(void **state)
 	assert_int_equal(v, 16);
 }
 
+static json_int_t number(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+static void a_guest_may_send_any_numbers(void **state)
+{
+	struct kept_stats stats = {
+		.state = SANDBOX_READY,
+		.valid = true,
+		.m = { .mem_total = 5,
+		       .mem_available = 6,
+		       .net_rx_bytes = UINT64_MAX,
+		       .net_tx_bytes = 7 },
+	};
+	const struct kept_row row = { .name = "a", .running = true, .stats = &stats };
+	json_t *j = kept_row_json(&row);
+
+	(void)state;
+	assert_non_null(j);
+	assert_int_equal(number(j, "memory_bytes"), 0);
+	assert_int_equal(number(j, "net_rx_bytes"), INT64_MAX);
+	assert_int_equal(number(j, "net_tx_bytes"), 7);
+	json_decref(j);
+}
+
 /* Of a process that has no descriptors left. */
 static void session_ends_where_nothing_can_be_opened(void **state)
 {
@@ -184,10 +211,10 @@ static void session_ends_where_nothing_can_be_opened(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(options_and_words_may_mix), TEST(short_options_may_be_joined),
-		TEST(wrong_options_are_refused), TEST(sizes_have_units),
-		TEST(durations_have_units),      TEST(numbers_are_bounded),
-		TEST(session_ends_where_nothing_can_be_opened),
+		TEST(options_and_words_may_mix),    TEST(short_options_may_be_joined),
+		TEST(wrong_options_are_refused),    TEST(sizes_have_units),
+		TEST(durations_have_units),         TEST(numbers_are_bounded),
+		TEST(a_guest_may_send_any_numbers), TEST(session_ends_where_nothing_can_be_opened),
 	};
 
 	return test_run(tests);
