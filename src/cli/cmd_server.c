@@ -99,7 +99,8 @@ const struct cli_opt server_opts[] = {
 	[SERVER_FOLLOW] = { "follow", NULL, "f", NULL, "log: go on as more is written" },
 	[SERVER_TAIL] = { "tail", NULL, "t", "N", "log: the last N lines" },
 	[SERVER_JSON] = { "json", NULL, "", NULL, "status, list, keygen: for programs" },
-	[SERVER_READY] = { "ready-fd", NULL, "", "N", "start: tell this descriptor when serving" },
+	[SERVER_READY] = { "ready-fd", NULL, "", "N",
+			   "start: tell this descriptor when serving, in the foreground" },
 	[SERVER_MAX_MEMORY] = { "max-memory", NULL, "", "MIB",
 				"keygen: memory of all sandboxes of the key together" },
 	[SERVER_RATE] = { "rate", NULL, "", "N", "keygen: requests a second" },
@@ -353,7 +354,7 @@ static void server_print_log(int log_fd, off_t from)
 		return;
 }
 
-/* The same command line without --detach, in a session of its own. */
+/* The same command line, in a session of its own; --ready-fd says that this is it. */
 static int server_start_detached(struct server_args *a, int argc, char **argv)
 {
 	auto_free char **args = calloc((size_t)argc + 4, sizeof(char *));
@@ -372,7 +373,9 @@ static int server_start_detached(struct server_args *a, int argc, char **argv)
 		return cli_fail(&e);
 	}
 	log_fd = open(log, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (log_fd < 0 || pipe2(fds, O_CLOEXEC) < 0 || parts_self(&self, &e)) {
+	if (parts_self(&self, &e))
+		return cli_fail(&e);
+	if (log_fd < 0 || pipe2(fds, O_CLOEXEC) < 0) {
 		err_errno(&e, errno, "cannot write %s", log);
 		return cli_fail(&e);
 	}
@@ -380,12 +383,13 @@ static int server_start_detached(struct server_args *a, int argc, char **argv)
 	theirs = fds[1];
 	from = lseek(log_fd, 0, SEEK_END);
 	args[n++] = (char *)"msb";
-	for (int i = 0; i < argc; i++)
-		if (strcmp(argv[i], "--detach") && strcmp(argv[i], "-d"))
-			args[n++] = argv[i];
+	/* In front of the rest: there may be a "--". */
+	args[n++] = argv[0];
 	snprintf(fd_text, sizeof(fd_text), "%d", SERVER_READY_FD);
 	args[n++] = (char *)"--ready-fd";
 	args[n++] = fd_text;
+	for (int i = 1; i < argc; i++)
+		args[n++] = argv[i];
 	const struct child_fd child_fds[] = {
 		{ log_fd, STDERR_FILENO },
 		{ theirs, SERVER_READY_FD },
@@ -426,7 +430,7 @@ static int server_cmd_start(struct server_args *a, int argc, char **argv)
 				 "--dev needs no key: leave out --key-file and --reset-key");
 	if (!a->o.tls_cert != !a->o.tls_key)
 		return cli_usage(a->cmd, "--tls-cert and --tls-key go together");
-	if (a->detach)
+	if (a->detach && a->o.ready_fd < 0)
 		return server_start_detached(a, argc, argv);
 	/* In a container nobody else is there to wait for what killed supervisors leave. */
 	if (init_is_first() && (rc = init_split(&status, &e)))

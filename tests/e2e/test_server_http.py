@@ -429,6 +429,14 @@ def test_start_status_stop(box):
     assert p.returncode == 125 and b"no server is running" in p.stderr
 
 
+def test_detach_may_stand_in_a_group_of_options(box):
+    p = box.msb("server", "start", "--dev", "--port", "0", "-dp", str(box.home / "elsewhere"))
+    assert p.returncode == 0, p.stderr
+    assert p.stdout.startswith(b"Server started: http://")
+    assert (box.home / "elsewhere").is_dir()
+    assert box.msb("server", "stop").returncode == 0
+
+
 def test_what_a_killed_server_left_is_no_server(box):
     for _ in range(2):
         assert box.msb("server", "start", "--dev", "-d", "--port", "0").returncode == 0
