@@ -257,7 +257,7 @@ int cli_boot_timeout(const struct cli_command *cmd, const char *v, unsigned *sec
 	uint64_t ms;
 
 	if (cli_parse_duration(v, &ms) || ms < 1000 || ms > 86400000)
-		return cli_usage(cmd, "--boot-timeout is '%s': give seconds, at least 1", v);
+		return cli_usage(cmd, "--boot-timeout is '%s': give seconds, from 1 to 86400", v);
 	*seconds = (unsigned)((ms + 999) / 1000);
 	return 0;
 }

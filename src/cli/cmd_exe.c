@@ -126,7 +126,8 @@ struct exe {
 	const char *image, *script, *program;
 	const char *workdir, *user, *scope, *engine, *kernel, *jail;
 	const char *group, *name, *net_log; /* NULL = none */
-	uint64_t cpus, memory, disk, timeout_ms, boot_timeout_ms, volume_timeout_ms;
+	uint64_t cpus, memory, disk, timeout_ms, volume_timeout_ms;
+	unsigned boot_timeout_s;
 	struct volume_list volumes;
 	bool quiet, tty, no_tty;
 	enum image_pull pull;
@@ -277,10 +278,7 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 					 v);
 		return 0;
 	case EXE_BOOT_TIMEOUT:
-		if (cli_parse_duration(v, &x->boot_timeout_ms) || x->boot_timeout_ms < 1000)
-			return cli_usage(x->cmd, "--boot-timeout is '%s': give seconds, at least 1",
-					 v);
-		return 0;
+		return cli_boot_timeout(x->cmd, v, &x->boot_timeout_s);
 	case EXE_ENGINE:
 		x->engine = v;
 		return cli_one_of(x->cmd, "engine", v, cli_engines);
@@ -485,7 +483,7 @@ static int exe_fill_config(struct exe *x, const struct image *image, const char 
 	cfg->memory_bytes = x->memory;
 	cfg->disk_bytes = x->disk;
 	cfg->ports = x->ports;
-	cfg->boot_timeout_s = (unsigned)((x->boot_timeout_ms + 999) / 1000);
+	cfg->boot_timeout_s = x->boot_timeout_s;
 	if ((rc = exe_strdup(&cfg->image, x->image, e)) ||
 	    (rc = exe_strdup(&cfg->image_path, image->rootfs, e)) ||
 	    (rc = exe_strdup(&cfg->engine, x->engine, e)) ||
@@ -587,7 +585,7 @@ int cmd_exe(const struct cli_command *cmd, int argc, char **argv)
 		.cpus = 1,
 		.memory = EXE_MEMORY_DEFAULT,
 		.disk = EXE_DISK_DEFAULT,
-		.boot_timeout_ms = EXE_BOOT_TIMEOUT_S * 1000,
+		.boot_timeout_s = EXE_BOOT_TIMEOUT_S,
 		.volume_timeout_ms = SANDBOX_VOLUME_TIMEOUT_S * 1000,
 	};
 	auto_free char *home = NULL;

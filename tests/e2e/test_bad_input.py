@@ -81,6 +81,11 @@ def test_guest_that_never_answers(box):
     box.assert_nothing_left()
 
 
+def test_boot_timeout_is_bounded(box):
+    for value in ("0", "500ms", "2d", "4294967296"):
+        one_line(box.msx("--boot-timeout", value, "python"), 2, "--boot-timeout", value)
+
+
 @pytest.fixture
 def broken_store(box):
     """A store of its own whose one root image may be damaged: (box, path of the root image)."""
