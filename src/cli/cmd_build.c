@@ -29,7 +29,6 @@
 #include "engine/engine.h"
 #include "image/store.h"
 #include "lib/launch.h"
-#include "sys/child.h"
 #include "sys/parts.h"
 
 #define BUILD_MEMORY_DEFAULT (1024ull << 20)
@@ -268,35 +267,6 @@ static void build_args_fini(struct build_args *a)
 		free(a->v[--a->n]);
 }
 
-static int build_spawn(char **argv, int layer, struct err *e)
-{
-	auto_free char *program = NULL;
-	struct child child = CHILD_INIT;
-	int status, rc = parts_path("msb-image", &program, e);
-	auto_close int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	const struct child_fd fds[] = { { layer, STDIN_FILENO },
-					{ null, STDOUT_FILENO },
-					{ STDERR_FILENO, STDERR_FILENO } };
-	const struct child_spec spec = {
-		.path = program,
-		.argv = argv,
-		.envp = environ,
-		.fds = fds,
-		.n_fds = ARRAY_SIZE(fds),
-		.die_with_parent = true,
-	};
-
-	if (!rc && null < 0)
-		rc = err_errno(e, errno, "/dev/null");
-	if (!rc)
-		rc = child_spawn(&spec, &child, e);
-	if (!rc)
-		rc = child_reap(&child, &status);
-	if (rc)
-		return rc;
-	return status ? err_set(e, CLI_TOLD, "the image could not be made") : 0;
-}
-
 static int build_commit(const struct build *b, const struct sandboxfile_sandbox *s,
 			const struct image *base, int layer, struct err *e)
 {
@@ -321,7 +291,7 @@ static int build_commit(const struct build *b, const struct sandboxfile_sandbox 
 	a.v[a.n] = NULL;
 	rc = a.failed                        ? err_errno(e, ENOMEM, "make the image")
 	     : lseek(layer, 0, SEEK_SET) < 0 ? err_errno(e, errno, "read the layer back")
-					     : build_spawn(a.v, layer, e);
+					     : image_program(a.v, layer, -1, e);
 	build_args_fini(&a);
 	return rc;
 }

@@ -47,12 +47,45 @@ static int image_lookup(struct store *s, const char *name, struct image **out, s
 	return 0;
 }
 
-/* msb-image needs the user's environment: proxies, TMPDIR, HOME, where passwords are. */
-static int image_make(const struct image_find *f, const char *verb, const char *what, struct err *e)
+/* It needs the user's environment: proxies, TMPDIR, HOME, where passwords are. */
+int image_program(char *const *argv, int in, int out, struct err *e)
 {
 	auto_free char *program = NULL;
 	struct child child = CHILD_INIT;
-	int status, rc = parts_path("msb-image", &program, e);
+	int status = 0, rc = parts_path("msb-image", &program, e);
+	struct child_fd fds[3] = { { STDERR_FILENO, STDERR_FILENO } };
+	struct child_spec spec = {
+		.path = program,
+		.argv = argv,
+		.envp = environ,
+		.fds = fds,
+		.n_fds = 1,
+		.die_with_parent = true,
+	};
+	char how[80];
+
+	if (rc)
+		return rc;
+	if (in >= 0)
+		fds[spec.n_fds++] = (struct child_fd){ in, STDIN_FILENO };
+	if (out >= 0)
+		fds[spec.n_fds++] = (struct child_fd){ out, STDOUT_FILENO };
+	rc = child_spawn(&spec, &child, e);
+	if (rc)
+		return rc;
+	rc = child_reap(&child, &status);
+	if (rc)
+		return err_errno(e, -rc, "msb-image");
+	/* One that was killed could not tell. */
+	if (!WIFEXITED(status)) {
+		child_status_text(status, how, sizeof(how));
+		return err_set(e, EIO, "msb-image %s", how);
+	}
+	return status ? err_set(e, CLI_TOLD, "msb-image failed") : 0;
+}
+
+static int image_make(const struct image_find *f, const char *verb, const char *what, struct err *e)
+{
 	char *argv[] = { (char *)"msb image",
 			 (char *)verb,
 			 (char *)"--jail",
@@ -60,24 +93,8 @@ static int image_make(const struct image_find *f, const char *verb, const char *
 			 (char *)what,
 			 f->quiet ? (char *)"--quiet" : NULL,
 			 NULL };
-	const struct child_fd fds[] = { { STDERR_FILENO, STDOUT_FILENO },
-					{ STDERR_FILENO, STDERR_FILENO } };
-	const struct child_spec spec = {
-		.path = program,
-		.argv = argv,
-		.envp = environ,
-		.fds = fds,
-		.n_fds = ARRAY_SIZE(fds),
-		.die_with_parent = true,
-	};
 
-	if (!rc)
-		rc = child_spawn(&spec, &child, e);
-	if (!rc)
-		rc = child_reap(&child, &status);
-	if (rc)
-		return rc;
-	return status ? err_set(e, CLI_TOLD, "there is no image '%s'", what) : 0;
+	return image_program(argv, -1, STDERR_FILENO, e);
 }
 
 /* Is it the result of a Sandboxfile's build?  No registry has it. */

@@ -25,4 +25,10 @@ int image_pull_parse(const char *s, enum image_pull *out);
  */
 int image_find(const struct image_find *f, const char *name, struct image **out, struct err *e);
 
+/*
+ * Runs msb-image and waits for its end. @in, @out: its standard input and output, -1 = none.
+ * What goes wrong it tells the user itself, on our standard error (CLI_TOLD).
+ */
+int image_program(char *const *argv, int in, int out, struct err *e);
+
 #endif

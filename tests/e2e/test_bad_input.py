@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 
 import pytest
@@ -79,6 +81,22 @@ def test_guest_that_never_answers(box):
     one_line(box.msx("-q", "--kernel", str(GUESTS / "silent-kernel"), "--boot-timeout", "1", "python", "-e",
                      "/bin/true"), 125, "did not answer", "--boot-timeout")
     box.assert_nothing_left()
+
+
+def test_killed_pull_is_said(box):
+    """What fails it tells the user itself; what is killed cannot."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        msx = subprocess.Popen([MSX, "-q", f"127.0.0.1:{s.getsockname()[1]}/silent"], env=box.env,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        s.settimeout(TIMEOUT)
+        conn = s.accept()[0]  # it waits for an answer
+        children = open(f"/proc/{msx.pid}/task/{msx.pid}/children").read().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        out, err = msx.communicate(timeout=TIMEOUT)
+        conn.close()
+    one_line(subprocess.CompletedProcess([], msx.returncode, out, err), 125, "msb-image", "killed by signal 9")
 
 
 def test_boot_timeout_is_bounded(box):
