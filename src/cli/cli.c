@@ -56,14 +56,18 @@ int cli_usage(const struct cli_command *cmd, const char *fmt, ...)
 
 const char *const cli_engines[] = { "auto", "kvm", "tcg", NULL };
 const char *const cli_jails[] = { "full", "reduced", NULL };
+const char *const cli_publish[] = { "local", "any", "none", NULL };
 
-int cli_one_of(const struct cli_command *cmd, const char *opt, const char *v, const char *const *set)
+int cli_one_of(const struct cli_command *cmd, const char *opt, const char *v,
+	       const char *const *set, const char **out)
 {
 	char all[128] = "";
 
 	for (; *set; set++) {
-		if (!strcasecmp(v, *set))
+		if (!strcasecmp(v, *set)) {
+			*out = *set;
 			return 0;
+		}
 		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", all[0] ? ", " : "",
 			 *set);
 	}

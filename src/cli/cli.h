@@ -84,12 +84,15 @@ int cli_fail(const struct err *e);
 int cli_usage(const struct cli_command *cmd, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* What --engine and --jail take, ended by NULL. */
-extern const char *const cli_engines[], *const cli_jails[];
+/* What --engine, --jail and the servers' --publish take, ended by NULL. */
+extern const char *const cli_engines[], *const cli_jails[], *const cli_publish[];
 
-/* Is @v one of @set, in any case of letters? Return: 0, or a usage error's status. */
+/*
+ * Is @v one of @set, in any case of letters? *@out: that one, as it stands in @set.
+ * Return: 0, or a usage error's status.
+ */
 int cli_one_of(const struct cli_command *cmd, const char *opt, const char *v,
-	       const char *const *set);
+	       const char *const *set, const char **out);
 
 /* Of --boot-timeout: whole seconds. Return: 0, or a usage error's status. */
 int cli_boot_timeout(const struct cli_command *cmd, const char *v, unsigned *seconds);

@@ -388,21 +388,21 @@ int cmd_build(const struct cli_command *cmd, int argc, char **argv)
 
 	cli_args_init(&a, cmd, argc, argv);
 	while ((opt = cli_args_next(&a)) >= 0) {
+		int rc = 0;
+
 		if (opt == BUILD_FILE)
 			b.file = a.value;
 		else if (opt == BUILD_ENGINE)
-			b.engine = a.value;
+			rc = cli_one_of(cmd, "engine", a.value, cli_engines, &b.engine);
 		else if (opt == BUILD_JAIL)
-			b.jail = a.value;
+			rc = cli_one_of(cmd, "jail", a.value, cli_jails, &b.jail);
+		if (rc)
+			return rc;
 		b.force |= opt == BUILD_FORCE;
 		b.quiet |= opt == BUILD_QUIET;
 	}
 	if (opt != CLI_OPT_END)
 		return cli_args_status(opt);
-	if (strcmp(b.engine, "auto") && strcmp(b.engine, "kvm") && strcmp(b.engine, "tcg"))
-		return cli_usage(cmd, "--engine is '%s': use one of auto, kvm, tcg", b.engine);
-	if (strcmp(b.jail, "full") && strcmp(b.jail, "reduced"))
-		return cli_usage(cmd, "--jail is '%s': use one of full, reduced", b.jail);
 	if (parts_home(&home, &e))
 		return cli_fail(&e);
 	b.home = home;

@@ -193,8 +193,7 @@ static int exe_parse_network(struct exe *x, int opt, const char *v)
 
 	switch (opt) {
 	case EXE_SCOPE:
-		x->scope = v;
-		return cli_one_of(x->cmd, "scope", v, scopes);
+		return cli_one_of(x->cmd, "scope", v, scopes, &x->scope);
 	case EXE_GROUP:
 	case EXE_NAME:
 		*(opt == EXE_GROUP ? &x->group : &x->name) = v;
@@ -280,14 +279,12 @@ static int exe_parse_option(struct exe *x, int opt, const char *v)
 	case EXE_BOOT_TIMEOUT:
 		return cli_boot_timeout(x->cmd, v, &x->boot_timeout_s);
 	case EXE_ENGINE:
-		x->engine = v;
-		return cli_one_of(x->cmd, "engine", v, cli_engines);
+		return cli_one_of(x->cmd, "engine", v, cli_engines, &x->engine);
 	case EXE_KERNEL:
 		x->kernel = v;
 		return 0;
 	case EXE_JAIL:
-		x->jail = v;
-		return cli_one_of(x->cmd, "jail", v, cli_jails);
+		return cli_one_of(x->cmd, "jail", v, cli_jails, &x->jail);
 	case EXE_TTY:
 		x->tty = true;
 		return 0;
@@ -346,9 +343,9 @@ static int exe_parse(struct exe *x, struct cli_args *a)
 		x->scope = "group";
 	if (!x->scope)
 		x->scope = "public";
-	if (!strcasecmp(x->scope, "group") != !!x->group)
+	if (!strcmp(x->scope, "group") != !!x->group)
 		return cli_usage(x->cmd, "--scope group and --group NAME go together");
-	if (x->ports.n && !strcasecmp(x->scope, "none"))
+	if (x->ports.n && !strcmp(x->scope, "none"))
 		return cli_usage(x->cmd, "--port needs a network, and --scope none has none");
 	x->args = a->n_rest ? a->rest : NULL;
 	x->n_args = a->n_rest;
@@ -466,8 +463,6 @@ static int exe_fill_network(const struct exe *x, const char *home, struct sandbo
 	if ((rc = exe_strdup(&cfg->scope, x->scope, e)) ||
 	    (rc = net_opts_text(&x->network, &cfg->network, e)) || (rc = exe_net_log(x, cfg, e)))
 		return rc;
-	for (char *p = cfg->scope; *p; p++)
-		*p |= 0x20;
 	if (x->name)
 		rc = exe_strdup(&cfg->name, x->name, e);
 	return !rc && x->group ? groups_set(cfg, home, NULL, x->group, e) : rc;

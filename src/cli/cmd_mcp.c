@@ -93,15 +93,9 @@ static int mcp_parse_option(const struct cli_command *cmd, struct server_options
 		o->max_sandboxes = (unsigned)n;
 		return 0;
 	case MCP_JAIL:
-		o->jail = v;
-		if (strcmp(v, "full") && strcmp(v, "reduced"))
-			return cli_usage(cmd, "--jail is '%s': use one of full, reduced", v);
-		return 0;
+		return cli_one_of(cmd, "jail", v, cli_jails, &o->jail);
 	case MCP_PUBLISH:
-		o->publish = v;
-		if (strcmp(v, "local") && strcmp(v, "any") && strcmp(v, "none"))
-			return cli_usage(cmd, "--publish is '%s': use one of local, any, none", v);
-		return 0;
+		return cli_one_of(cmd, "publish", v, cli_publish, &o->publish);
 	default: /* MCP_LOG_LEVEL */
 		if (log_level_parse(v, level))
 			return cli_usage(cmd, "--log-level is '%s': error, warn, info or debug", v);

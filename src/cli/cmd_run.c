@@ -97,11 +97,9 @@ static int run_parse_option(struct run *r, int opt, const char *v)
 		r->no_tty = true;
 		return 0;
 	case RUN_ENGINE:
-		r->start.engine = v;
-		return cli_one_of(r->cmd, "engine", v, cli_engines);
+		return cli_one_of(r->cmd, "engine", v, cli_engines, &r->start.engine);
 	case RUN_JAIL:
-		r->start.jail = v;
-		return cli_one_of(r->cmd, "jail", v, cli_jails);
+		return cli_one_of(r->cmd, "jail", v, cli_jails, &r->start.jail);
 	case RUN_BOOT_TIMEOUT:
 		return cli_boot_timeout(r->cmd, v, &r->start.boot_timeout_s);
 	case RUN_QUIET:

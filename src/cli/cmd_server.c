@@ -248,21 +248,14 @@ static int server_parse_option(struct server_args *a, int opt, const char *v)
 		a->o.max_sandboxes = (unsigned)n;
 		return 0;
 	case SERVER_JAIL:
-		a->o.jail = v;
-		if (strcmp(v, "full") && strcmp(v, "reduced"))
-			return cli_usage(a->cmd, "--jail is '%s': use one of full, reduced", v);
-		return 0;
+		return cli_one_of(a->cmd, "jail", v, cli_jails, &a->o.jail);
 	case SERVER_PULL:
 		a->o.no_pull = !strcmp(v, "never");
 		if (strcmp(v, "never") && strcmp(v, "missing"))
 			return cli_usage(a->cmd, "--pull is '%s': use one of missing, never", v);
 		return 0;
 	case SERVER_PUBLISH:
-		a->o.publish = v;
-		if (strcmp(v, "local") && strcmp(v, "any") && strcmp(v, "none"))
-			return cli_usage(a->cmd, "--publish is '%s': use one of local, any, none",
-					 v);
-		return 0;
+		return cli_one_of(a->cmd, "publish", v, cli_publish, &a->o.publish);
 	case SERVER_DETACH:
 		a->detach = true;
 		return 0;

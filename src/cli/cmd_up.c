@@ -97,11 +97,9 @@ static int up_parse_option(struct up *u, int opt, const char *v)
 		u->keep_disk = true;
 		return 0;
 	case UP_ENGINE:
-		u->start.engine = v;
-		return cli_one_of(u->cmd, "engine", v, cli_engines);
+		return cli_one_of(u->cmd, "engine", v, cli_engines, &u->start.engine);
 	case UP_JAIL:
-		u->start.jail = v;
-		return cli_one_of(u->cmd, "jail", v, cli_jails);
+		return cli_one_of(u->cmd, "jail", v, cli_jails, &u->start.jail);
 	case UP_BOOT_TIMEOUT:
 		return cli_boot_timeout(u->cmd, v, &u->start.boot_timeout_s);
 	case UP_QUIET:

@@ -187,6 +187,17 @@ static void a_guest_may_send_any_numbers(void **state)
 	json_decref(j);
 }
 
+static void one_of_a_set_is_taken_as_it_stands_there(void **state)
+{
+	const char *v = "mine";
+
+	(void)state;
+	assert_int_equal(cli_one_of(&cmd, "jail", "Reduced", cli_jails, &v), 0);
+	assert_string_equal(v, "reduced");
+	assert_int_equal(cli_one_of(&cmd, "jail", "reduce", cli_jails, &v), CLI_USAGE);
+	assert_string_equal(v, "reduced");
+}
+
 /* Of a process that has no descriptors left. */
 static void session_ends_where_nothing_can_be_opened(void **state)
 {
@@ -211,10 +222,15 @@ static void session_ends_where_nothing_can_be_opened(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(options_and_words_may_mix),    TEST(short_options_may_be_joined),
-		TEST(wrong_options_are_refused),    TEST(sizes_have_units),
-		TEST(durations_have_units),         TEST(numbers_are_bounded),
-		TEST(a_guest_may_send_any_numbers), TEST(session_ends_where_nothing_can_be_opened),
+		TEST(options_and_words_may_mix),
+		TEST(short_options_may_be_joined),
+		TEST(wrong_options_are_refused),
+		TEST(sizes_have_units),
+		TEST(durations_have_units),
+		TEST(numbers_are_bounded),
+		TEST(one_of_a_set_is_taken_as_it_stands_there),
+		TEST(a_guest_may_send_any_numbers),
+		TEST(session_ends_where_nothing_can_be_opened),
 	};
 
 	return test_run(tests);
