@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "cli/box_opts.h"
 #include "cli/project_opts.h"
 #include "project/edit.h"
 #include "sys/file.h"
@@ -53,12 +54,10 @@ const struct cli_opt add_opts[] = {
 	[ADD_CPUS] = { "cpus", "cpu", "", "N", "virtual CPUs" },
 	[ADD_DISK] = { "disk", NULL, "", "SIZE", "room for what the sandbox writes" },
 	[ADD_SHELL] = { "shell", NULL, "", "PATH", "what runs the scripts (default /bin/sh)" },
-	[ADD_VOLUME] = { "volume", NULL, "v", "HOST:GUEST[:ro]",
-			 "share a directory or file, or a named volume (repeatable)" },
-	[ADD_TMPFS] = { "tmpfs", NULL, "", "PATH[:size=SIZE]",
-			"an empty directory in the sandbox's memory (repeatable)" },
+	[ADD_VOLUME] = BOX_OPT_VOLUME,
+	[ADD_TMPFS] = BOX_OPT_TMPFS,
 	[ADD_PORT] = { "port", NULL, "p", "[ADDR:]HOST:GUEST", "publish a port (repeatable)" },
-	[ADD_ENV] = { "env", NULL, "", "KEY=VALUE", "set an environment variable (repeatable)" },
+	[ADD_ENV] = BOX_OPT_ENV,
 	[ADD_ENV_FILE] = { "env-file", NULL, "", "FILE",
 			   "a file with a KEY=VALUE on each line (repeatable)" },
 	[ADD_DEPENDS_ON] = { "depends-on", NULL, "", "NAME",

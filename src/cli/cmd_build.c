@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "cli/box_opts.h"
 #include "cli/image_find.h"
 #include "cli/project_opts.h"
 #include "cli/session.h"
@@ -54,9 +55,8 @@ const struct cli_opt build_opts[] = {
 	[BUILD_FILE] = PROJECT_OPT_FILE,
 	[BUILD_FORCE] = { "force", NULL, "", NULL, "run the steps although nothing has changed" },
 	[BUILD_QUIET] = { "quiet", NULL, "q", NULL, "print nothing but errors" },
-	[BUILD_ENGINE] = { "engine", NULL, "", "ENGINE", "auto (default), kvm, tcg" },
-	[BUILD_JAIL] = { "jail", NULL, "", "MODE",
-			 "full (default), or reduced where user namespaces are refused" },
+	[BUILD_ENGINE] = BOX_OPT_ENGINE,
+	[BUILD_JAIL] = BOX_OPT_JAIL,
 	{ NULL },
 };
 

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/project_open.h"
+#include "cli/project_opts.h"
 #include "lib/guestfiles.h"
 #include "lib/keep.h"
 
@@ -31,7 +32,7 @@
 enum cp_opt { CP_FILE, CP_USER, CP_QUIET };
 
 const struct cli_opt cp_opts[] = {
-	[CP_FILE] = { "file", NULL, "f", "PATH", "the project: its directory, or its Sandboxfile" },
+	[CP_FILE] = PROJECT_OPT_FILE,
 	[CP_USER] = { "user", NULL, "u", "USER",
 		      "as whom in the sandbox: name, uid, name:group or uid:gid (default root)" },
 	[CP_QUIET] = { "quiet", NULL, "q", NULL, "no notices" },

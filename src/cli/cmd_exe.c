@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "cli/box_opts.h"
 #include "cli/cli.h"
 #include "cli/image_find.h"
 #include "cli/net_opts.h"
@@ -62,28 +63,23 @@ enum exe_opt {
 };
 
 const struct cli_opt exe_opts[] = {
-	[EXE_CPUS] = { "cpus", "cpu", "", "N", "virtual CPUs (default 1, at most 16)" },
-	[EXE_MEMORY] = { "memory", NULL, "", "SIZE",
-			 "memory, MiB or with a unit: 512, 2G (default 512)" },
-	[EXE_DISK] = { "disk", NULL, "", "SIZE", "room for what the sandbox writes (default 4G)" },
+	[EXE_CPUS] = BOX_OPT_CPUS,
+	[EXE_MEMORY] = BOX_OPT_MEMORY,
+	[EXE_DISK] = BOX_OPT_DISK,
 	[EXE_PORT] = { "port", NULL, "p", "[ADDR:]HOST:GUEST",
 		       "publish a port on 127.0.0.1 or ADDR; /udp, ranges, HOST 0 = any "
 		       "(repeatable)" },
-	[EXE_VOLUME] = { "volume", NULL, "v", "HOST:GUEST[:ro]",
-			 "share a directory or file, or a named volume (repeatable)" },
-	[EXE_TMPFS] = { "tmpfs", NULL, "", "PATH[:size=SIZE]",
-			"an empty directory in the sandbox's memory (repeatable)" },
+	[EXE_VOLUME] = BOX_OPT_VOLUME,
+	[EXE_TMPFS] = BOX_OPT_TMPFS,
 	[EXE_VOLUME_TIMEOUT] = { "volume-timeout", NULL, "", "TIME",
 				 "give up volumes whose file server is silent (default 30s)" },
-	[EXE_ENV] = { "env", NULL, "", "KEY=VALUE", "set an environment variable (repeatable)" },
+	[EXE_ENV] = BOX_OPT_ENV,
 	[EXE_SECRET] = { "secret", NULL, "", "NAME@HOST[:PORT],…",
 			 "a placeholder in the sandbox, our variable's value in plain HTTP "
 			 "requests "
 			 "to HOST; NAME=env:VAR@…, NAME=file:PATH@… (repeatable)" },
-	[EXE_WORKDIR] = { "workdir", NULL, "", "DIR",
-			  "directory to start in (default: the image's)" },
-	[EXE_USER] = { "user", NULL, "u", "USER",
-		       "name, uid, name:group or uid:gid (default: the image's)" },
+	[EXE_WORKDIR] = BOX_OPT_WORKDIR,
+	[EXE_USER] = BOX_OPT_USER,
 	[EXE_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, group, public (default), any" },
 	[EXE_GROUP] = { "group", NULL, "", "GROUP",
 			"scope group: the sandboxes of GROUP, by name, and nobody else" },
@@ -101,23 +97,20 @@ const struct cli_opt exe_opts[] = {
 	[EXE_NET_LOG] = { "net-log", NULL, "", "FILE",
 			  "append what the network denied to FILE; - = standard error" },
 	[EXE_EXEC] = { "exec", NULL, "ex", "PROGRAM", "run this program instead of the image's" },
-	[EXE_TIMEOUT] = { "timeout", NULL, "", "TIME",
-			  "kill the command after 30, 1.5s, 2m, 1h (status 124)" },
-	[EXE_ENGINE] = { "engine", NULL, "", "ENGINE", "auto (default), kvm, tcg" },
+	[EXE_TIMEOUT] = BOX_OPT_TIMEOUT,
+	[EXE_ENGINE] = BOX_OPT_ENGINE,
 	[EXE_KERNEL] = { "kernel", NULL, "", "FILE", "boot this vmlinux instead of ours" },
-	[EXE_BOOT_TIMEOUT] = { "boot-timeout", NULL, "", "TIME",
-			       "give up if the guest does not answer (default 60s)" },
-	[EXE_JAIL] = { "jail", NULL, "", "MODE",
-		       "full (default), or reduced where user namespaces are refused" },
+	[EXE_BOOT_TIMEOUT] = BOX_OPT_BOOT_TIMEOUT,
+	[EXE_JAIL] = BOX_OPT_JAIL,
 	[EXE_RLIMIT] = { "rlimit", NULL, "", "NAME=SOFT[:HARD]",
 			 "resource limit of the command, e.g. nofile=1024 (repeatable)" },
-	[EXE_TTY] = { "tty", NULL, "t", NULL, "give the command a terminal although ours is none" },
-	[EXE_NO_TTY] = { "no-tty", NULL, "T", NULL, "plain streams although we have a terminal" },
+	[EXE_TTY] = BOX_OPT_TTY,
+	[EXE_NO_TTY] = BOX_OPT_NO_TTY,
 	[EXE_IMAGE] = { "image", NULL, "i", NULL,
 			"the argument is an image (it always is; accepted for compatibility)" },
 	[EXE_PULL] = { "pull", NULL, "", "WHEN",
 		       "ask a registry for the image: missing (default), always, never" },
-	[EXE_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
+	[EXE_QUIET] = BOX_OPT_QUIET,
 	{ NULL },
 };
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "cli/box_opts.h"
 #include "cli/cli.h"
 #include "cli/image_find.h"
 #include "engine/engine.h"
@@ -32,20 +33,15 @@ enum install_opt {
 };
 
 const struct cli_opt install_opts[] = {
-	[INSTALL_CPUS] = { "cpus", "cpu", "", "N", "virtual CPUs (default 1, at most 16)" },
-	[INSTALL_MEMORY] = { "memory", NULL, "", "SIZE",
-			     "memory, MiB or with a unit: 512, 2G (default 512)" },
-	[INSTALL_DISK] = { "disk", NULL, "", "SIZE",
-			   "room for what the sandbox writes (default 4G)" },
-	[INSTALL_VOLUME] = { "volume", NULL, "v", "HOST:GUEST[:ro]",
-			     "share a directory or file, or a named volume (repeatable)" },
+	[INSTALL_CPUS] = BOX_OPT_CPUS,
+	[INSTALL_MEMORY] = BOX_OPT_MEMORY,
+	[INSTALL_DISK] = BOX_OPT_DISK,
+	[INSTALL_VOLUME] = BOX_OPT_VOLUME,
 	[INSTALL_PORT] = { "port", NULL, "p", "[ADDR:]HOST:GUEST",
 			   "publish a port on 127.0.0.1 or ADDR (repeatable)" },
-	[INSTALL_ENV] = { "env", NULL, "", "KEY=VALUE", "set an environment variable (repeatable)" },
-	[INSTALL_WORKDIR] = { "workdir", NULL, "", "DIR",
-			      "directory to start in (default: the image's)" },
-	[INSTALL_USER] = { "user", NULL, "u", "USER",
-			   "name, uid, name:group or uid:gid (default: the image's)" },
+	[INSTALL_ENV] = BOX_OPT_ENV,
+	[INSTALL_WORKDIR] = BOX_OPT_WORKDIR,
+	[INSTALL_USER] = BOX_OPT_USER,
 	[INSTALL_SCOPE] = { "scope", NULL, "", "SCOPE", "network: none, public (default), any" },
 	[INSTALL_EXEC] = { "exec", NULL, "ex", "PROGRAM",
 			   "the command runs this program, with ARGS unless it is given others" },
@@ -53,7 +49,7 @@ const struct cli_opt install_opts[] = {
 			      "where the command goes (default ~/.local/bin)" },
 	[INSTALL_IMAGE] = { "image", NULL, "i", NULL,
 			    "the argument is an image (it always is; accepted for compatibility)" },
-	[INSTALL_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
+	[INSTALL_QUIET] = BOX_OPT_QUIET,
 	{ NULL },
 };
 

@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/kept_wait.h"
 #include "cli/project_open.h"
+#include "cli/project_opts.h"
 #include "lib/keep.h"
 #include "project/install.h"
 #include "sys/parts.h"
@@ -20,8 +21,7 @@
 enum list_opt { LIST_FILE, LIST_SANDBOX, LIST_BUILD, LIST_INSTALLED, LIST_JSON, LIST_QUIET };
 
 const struct cli_opt list_opts[] = {
-	[LIST_FILE] = { "file", NULL, "f", "PATH",
-			"the project: its directory, or its Sandboxfile" },
+	[LIST_FILE] = PROJECT_OPT_FILE,
 	[LIST_SANDBOX] = { "sandbox", NULL, "s", NULL,
 			   "sandboxes (always; accepted for compatibility)" },
 	[LIST_BUILD] = { "build", NULL, "b", NULL, "refused: builds are not listed" },
@@ -35,8 +35,7 @@ const struct cli_opt list_opts[] = {
 enum clean_opt { CLEAN_FILE, CLEAN_ALL, CLEAN_FORCE };
 
 const struct cli_opt clean_opts[] = {
-	[CLEAN_FILE] = { "file", NULL, "f", "PATH",
-			 "the project: its directory, or its Sandboxfile" },
+	[CLEAN_FILE] = PROJECT_OPT_FILE,
 	[CLEAN_ALL] = { "all", NULL, "a", NULL, "of all sandboxes of the project" },
 	[CLEAN_FORCE] = { "force", NULL, "F", NULL,
 			  "also of a sandbox that runs: it is killed first" },

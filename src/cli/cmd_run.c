@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cli/box_opts.h"
 #include "cli/cli.h"
 #include "cli/project_open.h"
+#include "cli/project_opts.h"
 #include "cli/terminal.h"
 
 enum run_opt {
@@ -27,7 +29,7 @@ enum run_opt {
 };
 
 const struct cli_opt run_opts[] = {
-	[RUN_FILE] = { "file", NULL, "f", "PATH", "the project: its directory, or its Sandboxfile" },
+	[RUN_FILE] = PROJECT_OPT_FILE,
 	[RUN_SANDBOX] = { "sandbox", NULL, "s", NULL,
 			  "the name is a sandbox's (it always is; accepted for compatibility)" },
 	[RUN_BUILD] = { "build", NULL, "b", NULL, "refused: builds are not run" },
@@ -36,18 +38,15 @@ const struct cli_opt run_opts[] = {
 	[RUN_EXEC] = { "exec", NULL, "ex", "PROGRAM", "run this program instead" },
 	[RUN_WORKDIR] = { "workdir", NULL, "", "DIR", "directory to start in" },
 	[RUN_USER] = { "user", NULL, "u", "USER", "name, uid, name:group or uid:gid" },
-	[RUN_TIMEOUT] = { "timeout", NULL, "", "TIME",
-			  "kill the command after 30, 1.5s, 2m, 1h (status 124)" },
+	[RUN_TIMEOUT] = BOX_OPT_TIMEOUT,
 	[RUN_KEEP_DISK] = { "keep-disk", NULL, "", NULL,
 			    "go on with what it wrote although its image is another one" },
-	[RUN_TTY] = { "tty", NULL, "t", NULL, "give the command a terminal although ours is none" },
-	[RUN_NO_TTY] = { "no-tty", NULL, "T", NULL, "plain streams although we have a terminal" },
-	[RUN_ENGINE] = { "engine", NULL, "", "ENGINE", "auto (default), kvm, tcg" },
-	[RUN_JAIL] = { "jail", NULL, "", "MODE",
-		       "full (default), or reduced where user namespaces are refused" },
-	[RUN_BOOT_TIMEOUT] = { "boot-timeout", NULL, "", "TIME",
-			       "give up if the guest does not answer (default 60s)" },
-	[RUN_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
+	[RUN_TTY] = BOX_OPT_TTY,
+	[RUN_NO_TTY] = BOX_OPT_NO_TTY,
+	[RUN_ENGINE] = BOX_OPT_ENGINE,
+	[RUN_JAIL] = BOX_OPT_JAIL,
+	[RUN_BOOT_TIMEOUT] = BOX_OPT_BOOT_TIMEOUT,
+	[RUN_QUIET] = BOX_OPT_QUIET,
 	{ NULL },
 };
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/kept_rows.h"
+#include "cli/project_opts.h"
 #include "cli/terminal.h"
 #include "codec/box_command.h"
 #include "lib/keep.h"
@@ -20,8 +21,7 @@
 enum stats_opt { STATS_FILE, STATS_JSON, STATS_WATCH };
 
 const struct cli_opt stats_opts[] = {
-	[STATS_FILE] = { "file", NULL, "f", "PATH",
-			 "the project: its directory, or its Sandboxfile" },
+	[STATS_FILE] = PROJECT_OPT_FILE,
 	[STATS_JSON] = { "json", NULL, "", NULL, "one JSON document, for programs" },
 	[STATS_WATCH] = { "watch", NULL, "w", NULL,
 			  "again every two seconds, in place, until Ctrl-C" },
@@ -31,8 +31,7 @@ const struct cli_opt stats_opts[] = {
 enum inspect_opt { INSPECT_FILE };
 
 const struct cli_opt inspect_opts[] = {
-	[INSPECT_FILE] = { "file", NULL, "f", "PATH",
-			   "the project: its directory, or its Sandboxfile" },
+	[INSPECT_FILE] = PROJECT_OPT_FILE,
 	{ NULL },
 };
 

@@ -6,12 +6,12 @@
 
 #include "cli/cli.h"
 #include "cli/kept_rows.h"
+#include "cli/project_opts.h"
 
 enum status_opt { STATUS_FILE, STATUS_SANDBOX, STATUS_BUILD, STATUS_JSON, STATUS_QUIET };
 
 const struct cli_opt status_opts[] = {
-	[STATUS_FILE] = { "file", NULL, "f", "PATH",
-			  "the project: its directory, or its Sandboxfile" },
+	[STATUS_FILE] = PROJECT_OPT_FILE,
 	[STATUS_SANDBOX] = { "sandbox", NULL, "s", NULL,
 			     "the names are sandboxes' (accepted for compatibility)" },
 	[STATUS_BUILD] = { "build", NULL, "b", NULL, "refused: builds do not run" },

@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "cli/box_opts.h"
 #include "cli/cli.h"
 #include "cli/follow.h"
 #include "cli/kept_wait.h"
 #include "cli/project_open.h"
+#include "cli/project_opts.h"
 #include "lib/keep.h"
 #include "lib/portwait.h"
 
@@ -32,7 +34,7 @@ enum up_opt {
 };
 
 const struct cli_opt up_opts[] = {
-	[UP_FILE] = { "file", NULL, "f", "PATH", "the project: its directory, or its Sandboxfile" },
+	[UP_FILE] = PROJECT_OPT_FILE,
 	[UP_SANDBOX] = { "sandbox", NULL, "s", NULL,
 			 "the names are sandboxes' (they always are; accepted for compatibility)" },
 	[UP_BUILD] = { "build", NULL, "b", NULL, "refused: builds are not started" },
@@ -40,20 +42,17 @@ const struct cli_opt up_opts[] = {
 			"return when all are ready: see msb log, msb status, msb down" },
 	[UP_KEEP_DISK] = { "keep-disk", NULL, "", NULL,
 			   "go on with what was written although an image is another one" },
-	[UP_ENGINE] = { "engine", NULL, "", "ENGINE", "auto (default), kvm, tcg" },
-	[UP_JAIL] = { "jail", NULL, "", "MODE",
-		      "full (default), or reduced where user namespaces are refused" },
-	[UP_BOOT_TIMEOUT] = { "boot-timeout", NULL, "", "TIME",
-			      "give up if a guest does not answer (default 60s)" },
-	[UP_QUIET] = { "quiet", NULL, "q", NULL, "no notices and no progress" },
+	[UP_ENGINE] = BOX_OPT_ENGINE,
+	[UP_JAIL] = BOX_OPT_JAIL,
+	[UP_BOOT_TIMEOUT] = BOX_OPT_BOOT_TIMEOUT,
+	[UP_QUIET] = BOX_OPT_QUIET,
 	{ NULL },
 };
 
 enum down_opt { DOWN_FILE, DOWN_SANDBOX, DOWN_BUILD, DOWN_TIMEOUT, DOWN_QUIET };
 
 const struct cli_opt down_opts[] = {
-	[DOWN_FILE] = { "file", NULL, "f", "PATH",
-			"the project: its directory, or its Sandboxfile" },
+	[DOWN_FILE] = PROJECT_OPT_FILE,
 	[DOWN_SANDBOX] = { "sandbox", NULL, "s", NULL,
 			   "the names are sandboxes' (accepted for compatibility)" },
 	[DOWN_BUILD] = { "build", NULL, "b", NULL, "refused: builds are not started" },
