@@ -130,6 +130,22 @@ static int down_parse_option(struct up *u, int opt, const char *v)
 	}
 }
 
+/* Return: true: go on; false: an error, or --help was served, and *@status is to be returned. */
+static bool up_parse(struct up *u, struct cli_args *a,
+		     int (*parse)(struct up *u, int opt, const char *v), int *status)
+{
+	int opt;
+
+	*status = 0;
+	while (!*status && (opt = cli_args_next(a)) >= 0)
+		*status = parse(u, opt, a->value);
+	if (!*status && opt == CLI_OPT_END)
+		return true;
+	if (!*status)
+		*status = cli_args_status(opt);
+	return false;
+}
+
 /* ---- up --------------------------------------------------------------------------- */
 
 /* One that was ready, and has ended before it could be asked, has left word of that. */
@@ -221,7 +237,6 @@ static int up_start_one(struct up *u, struct up_box *b, struct err *e)
 	return up_open_dir(u, b->s->name, &b->dirfd, e);
 }
 
-/* @n: how many were gone through, also those of them that failed. */
 static int up_start_all(struct up *u, struct err *e)
 {
 	int rc = 0;
@@ -446,14 +461,11 @@ int cmd_up(const struct cli_command *cmd, int argc, char **argv)
 	struct up u = { .cmd = cmd, .grace_ms = UP_GRACE_MS };
 	struct err e = ERR_INIT;
 	struct cli_args a;
-	int opt, status;
+	int status;
 
 	cli_args_init(&a, cmd, argc, argv);
-	while ((opt = cli_args_next(&a)) >= 0)
-		if ((status = up_parse_option(&u, opt, a.value)))
-			return status;
-	if (opt != CLI_OPT_END)
-		return cli_args_status(opt);
+	if (!up_parse(&u, &a, up_parse_option, &status))
+		return status;
 	status = up_open(&u, &a, true, &e) ? cli_fail(&e) : up_run(&u);
 	up_fini(&u);
 	return status;
@@ -464,14 +476,11 @@ int cmd_down(const struct cli_command *cmd, int argc, char **argv)
 	struct up u = { .cmd = cmd, .grace_ms = UP_GRACE_MS };
 	struct err e = ERR_INIT;
 	struct cli_args a;
-	int opt, status;
+	int status;
 
 	cli_args_init(&a, cmd, argc, argv);
-	while ((opt = cli_args_next(&a)) >= 0)
-		if ((status = down_parse_option(&u, opt, a.value)))
-			return status;
-	if (opt != CLI_OPT_END)
-		return cli_args_status(opt);
+	if (!up_parse(&u, &a, down_parse_option, &status))
+		return status;
 	status = up_open(&u, &a, false, &e) ? cli_fail(&e) : down_all(&u, false);
 	up_fini(&u);
 	return status;
@@ -495,14 +504,11 @@ int cmd_restart(const struct cli_command *cmd, int argc, char **argv)
 	struct up u = { .cmd = cmd, .grace_ms = UP_GRACE_MS, .detach = true };
 	struct err e = ERR_INIT;
 	struct cli_args a;
-	int opt, status;
+	int status;
 
 	cli_args_init(&a, cmd, argc, argv);
-	while ((opt = cli_args_next(&a)) >= 0)
-		if ((status = up_parse_option(&u, opt, a.value)))
-			return status;
-	if (opt != CLI_OPT_END)
-		return cli_args_status(opt);
+	if (!up_parse(&u, &a, up_parse_option, &status))
+		return status;
 	if (up_open(&u, &a, false, &e) || up_check_secrets(&u, &e))
 		status = cli_fail(&e);
 	else if (!(status = down_all(&u, false)))
