@@ -38,11 +38,6 @@ static int follow_init(struct follow_box *boxes, size_t n, struct err *e)
 	int rc;
 
 	for (size_t i = 0; i < n; i++) {
-		boxes[i].inotify = boxes[i].pidfd = -1;
-		boxes[i].view = (struct log_view){ .fd = -1, .dirfd = -1 };
-		boxes[i].over = false;
-	}
-	for (size_t i = 0; i < n; i++) {
 		struct follow_box *b = &boxes[i];
 
 		if ((rc = log_view_init(&b->view, b->dirfd, &b->opts, e)) ||
@@ -102,6 +97,11 @@ int follow_run(struct follow_box *boxes, size_t n, struct err *e)
 	sigset_t set, old;
 	int rc;
 
+	for (size_t i = 0; i < n; i++) {
+		boxes[i].inotify = boxes[i].pidfd = -1;
+		boxes[i].view = (struct log_view){ .fd = -1, .dirfd = -1 };
+		boxes[i].over = false;
+	}
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
@@ -109,9 +109,14 @@ int follow_run(struct follow_box *boxes, size_t n, struct err *e)
 	sigprocmask(SIG_BLOCK, &set, &old);
 	signal(SIGPIPE, SIG_IGN);
 	signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
-	rc = p && signal_fd >= 0 ? follow_init(boxes, n, e) : err_errno(e, ENOMEM, "follow");
-	if (!rc)
+	rc = !p              ? err_errno(e, ENOMEM, "cannot follow the log")
+	     : signal_fd < 0 ? err_errno(e, errno, "cannot follow the log")
+			     : follow_init(boxes, n, e);
+	if (!rc) {
 		rc = follow_loop(boxes, n, signal_fd, p);
+		if (rc < 0)
+			err_errno(e, -rc, "cannot follow the log");
+	}
 	for (size_t i = 0; i < n; i++) {
 		log_view_end(&boxes[i].view);
 		log_view_fini(&boxes[i].view);
@@ -119,7 +124,5 @@ int follow_run(struct follow_box *boxes, size_t n, struct err *e)
 		close_fd(&boxes[i].pidfd);
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
-	if (rc < 0 && rc != -EPIPE)
-		err_errno(e, -rc, "cannot follow the log");
 	return rc;
 }

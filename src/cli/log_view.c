@@ -210,5 +210,5 @@ int log_view_more(struct log_view *v)
 	int rc = log_view_catch_up(v, NULL);
 
 	fflush(stderr);
-	return rc ? rc : fflush(stdout) ? -EPIPE : 0;
+	return rc ? rc : fflush(stdout) ? -errno : 0;
 }

@@ -38,7 +38,7 @@ void log_view_fini(struct log_view *v);
 /* Prints what is there, of it the last opts->tail lines. */
 int log_view_first(struct log_view *v, struct err *e);
 
-/* Prints what has come since. Return: 0; -EPIPE: nobody reads what we print. */
+/* Prints what has come since. Return: 0; -EPIPE: nobody reads what we print; others. */
 int log_view_more(struct log_view *v);
 
 /* Ends lines that have no end yet. */

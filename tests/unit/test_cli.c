@@ -4,14 +4,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/kept_rows.h"
+#include "cli/log_view.h"
 #include "cli/session.h"
+#include "codec/logline.h"
+#include "codec/sandbox_config.h"
+#include "sandbox/linelog.h"
+#include "sys/tree.h"
 
 /* The table that main.c has in the real program. */
 const struct cli_command cli_commands[] = { { .name = NULL } };
@@ -198,6 +205,41 @@ static void one_of_a_set_is_taken_as_it_stands_there(void **state)
 	assert_string_equal(v, "reduced");
 }
 
+/* What a log that is followed is written to is full. */
+static void a_log_that_cannot_be_shown_is_an_error(void **state)
+{
+	const struct log_view_opts all = { .tail = LOG_VIEW_ALL };
+	const struct logline line = { .text = "text", .len = 4 };
+	char dir[] = "/tmp/msb-test-cli-XXXXXX";
+	int dirfd, logs, out, fd, full, rc;
+	struct buf b = BUF_INIT;
+	struct log_view v;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(dirfd, SANDBOX_LOG_DIR, 0700), 0);
+	logs = openat(dirfd, SANDBOX_LOG_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(log_view_init(&v, dirfd, &all, NULL), 0);
+	assert_int_equal(log_view_first(&v, NULL), 0);
+	assert_int_equal(logline_format(&line, &b), 0);
+	fd = openat(logs, LINELOG_FILE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, buf_data(&b), buf_len(&b)), buf_len(&b));
+	fflush(stdout);
+	out = dup(STDOUT_FILENO);
+	full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	dup2(full, STDOUT_FILENO);
+	rc = log_view_more(&v);
+	dup2(out, STDOUT_FILENO);
+	clearerr(stdout);
+	assert_int_equal(rc, -ENOSPC);
+	log_view_fini(&v);
+	buf_fini(&b);
+	for (size_t i = 0; i < 5; i++)
+		close((const int[]){ dirfd, logs, out, fd, full }[i]);
+	assert_int_equal(tree_remove(AT_FDCWD, dir), 0);
+}
+
 /* Of a process that has no descriptors left. */
 static void session_ends_where_nothing_can_be_opened(void **state)
 {
@@ -228,6 +270,7 @@ int main(void)
 		TEST(sizes_have_units),
 		TEST(durations_have_units),
 		TEST(numbers_are_bounded),
+		TEST(a_log_that_cannot_be_shown_is_an_error),
 		TEST(one_of_a_set_is_taken_as_it_stands_there),
 		TEST(a_guest_may_send_any_numbers),
 		TEST(session_ends_where_nothing_can_be_opened),
