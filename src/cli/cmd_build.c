@@ -360,7 +360,7 @@ static int build_all(struct build *b, char *const *names, int n)
 	char notice[ENGINE_NOTICE_MAX];
 	struct project p = { .dir = NULL };
 	struct err e = ERR_INIT;
-	int status = project_opts_load(b->file, b->quiet, &p);
+	int status = project_opts_load(b->file, b->quiet, &p, &e) ? cli_fail(&e) : CLI_OK;
 
 	for (int i = 0; i < n && !status; i++)
 		if (!sandboxfile_find_build(p.file, names[i])) {

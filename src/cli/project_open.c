@@ -6,29 +6,16 @@
 
 #include "base/mem.h"
 #include "cli/image_find.h"
+#include "cli/project_opts.h"
 #include "sys/parts.h"
-
-static void project_print_notes(const struct project *p, const struct sandboxfile_notes *notes)
-{
-	for (size_t i = 0; i < notes->n; i++)
-		if (!notes->v[i].error)
-			cli_notice("%s:%u:%u: warning: %s", p->path, (unsigned)notes->v[i].at.line,
-				   (unsigned)notes->v[i].at.column, notes->v[i].text);
-}
 
 int project_open(const char *arg, bool quiet, struct project_view *v, struct err *e)
 {
-	auto_free struct sandboxfile_notes *notes = calloc(1, sizeof(*notes));
 	int rc;
 
 	*v = (struct project_view){ .menv = NULL };
-	if (!notes)
-		return err_errno(e, ENOMEM, "project");
-	if ((rc = parts_home(&v->home, e)) || (rc = project_locate(arg, &v->p, e)) ||
-	    (rc = project_load(&v->p, notes, e)))
+	if ((rc = parts_home(&v->home, e)) || (rc = project_opts_load(arg, quiet, &v->p, e)))
 		return rc;
-	if (!quiet)
-		project_print_notes(&v->p, notes);
 	v->menv = plan_menv(&v->p);
 	return v->menv ? 0 : err_errno(e, ENOMEM, "project");
 }

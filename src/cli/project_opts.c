@@ -25,24 +25,19 @@ void project_opts_print(const char *path, const struct sandboxfile_notes *notes,
 		fprintf(stderr, "%s: and %zu more\n", path, notes->more);
 }
 
-int project_opts_load(const char *arg, bool quiet, struct project *p)
+int project_opts_load(const char *arg, bool quiet, struct project *p, struct err *e)
 {
 	auto_free struct sandboxfile_notes *notes = calloc(1, sizeof(*notes));
-	struct err e = ERR_INIT;
+	struct err why = ERR_INIT;
+	int rc;
 
-	if (!notes) {
-		err_errno(&e, ENOMEM, "read the project");
-		return cli_fail(&e);
-	}
-	if (project_locate(arg, p, &e))
-		return cli_fail(&e);
-	if (project_load(p, notes, &e)) {
-		if (!notes->errors)
-			return cli_fail(&e);
-		project_opts_print(p->path, notes, true);
-		return CLI_FAILED;
-	}
-	if (!quiet)
-		project_opts_print(p->path, notes, false);
-	return CLI_OK;
+	if (!notes)
+		return err_errno(e, ENOMEM, "read the project");
+	rc = project_locate(arg, p, e);
+	if (rc)
+		return rc;
+	rc = project_load(p, notes, &why);
+	if (!rc || notes->errors)
+		project_opts_print(p->path, notes, rc || quiet);
+	return rc ? err_set(e, notes->errors ? CLI_TOLD : why.code, "%s", err_text(&why)) : 0;
 }

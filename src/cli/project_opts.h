@@ -22,8 +22,9 @@ void project_opts_print(const char *path, const struct sandboxfile_notes *notes,
 
 /*
  * Finds, reads and checks the project that -f @arg means (NULL = here), and prints warnings, if
- * not @quiet.  Return: 0, or an exit status after a message; @p is to be finished then, too.
+ * not @quiet.  Errors of the file are printed, all of them (CLI_TOLD).  @p is to be finished also
+ * on failure.
  */
-int project_opts_load(const char *arg, bool quiet, struct project *p);
+int project_opts_load(const char *arg, bool quiet, struct project *p, struct err *e);
 
 #endif

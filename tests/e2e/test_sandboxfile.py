@@ -186,6 +186,9 @@ def test_check_says_what_is_wrong_and_where(project):
     project.text = "sandboxes:\n  a: {image: x, builds: 1, imports: {}}\nmodules: {}\n"
     lines = project.msb("check", "-q", status=1).splitlines()
     assert [line.split(": ", 1)[0] for line in lines] == ["Sandboxfile:2:28", "Sandboxfile:3:1"]
+    # Whoever reads the file says all that is wrong with it, as check does.
+    for verb in (["list"], ["up"], ["run", "a"], ["build"], ["log", "a"], ["status"]):
+        assert project.msb(*verb, status=125).splitlines() == lines
     project.text = ""
     assert "0 sandboxes" in project.msb("check")
     project.msb("check", "-f", "none", status=125)
