@@ -244,7 +244,7 @@ static int build_run(const struct build *b, const struct sandboxfile_sandbox *s,
 struct build_args {
 	char *v[64 + 2 * SANDBOXFILE_LIST_MAX];
 	size_t n;
-	bool failed;
+	bool failed, full;
 };
 
 /* Adds "--config KEY=VALUE". */
@@ -252,7 +252,8 @@ static void build_arg(struct build_args *a, const char *key, const char *value)
 {
 	char *text;
 
-	if (a->n + 3 > ARRAY_SIZE(a->v) || asprintf(&text, "%s=%s", key, value) < 0) {
+	a->full |= a->n + 3 > ARRAY_SIZE(a->v);
+	if (a->full || asprintf(&text, "%s=%s", key, value) < 0) {
 		a->failed = true;
 		return;
 	}
@@ -289,7 +290,8 @@ static int build_commit(const struct build *b, const struct sandboxfile_sandbox 
 	for (size_t i = 0; i < s->envs.n; i++)
 		build_arg(&a, "env", s->envs.v[i]);
 	a.v[a.n] = NULL;
-	rc = a.failed                        ? err_errno(e, ENOMEM, "make the image")
+	rc = a.full ? err_set(e, E2BIG, "the base's variables and those of the build are too many")
+	     : a.failed                      ? err_errno(e, ENOMEM, "make the image")
 	     : lseek(layer, 0, SEEK_SET) < 0 ? err_errno(e, errno, "read the layer back")
 					     : image_program(a.v, layer, -1, e);
 	build_args_fini(&a);
