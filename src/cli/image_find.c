@@ -116,6 +116,9 @@ static int image_make_missing(const struct image_find *f, const char *name, int 
 			       "since: make it with `msb build`",
 			       (int)strcspn(name + strlen(SANDBOXFILE_RESULT), ":"),
 			       name + strlen(SANDBOXFILE_RESULT));
+	/* The layers are here: nobody has to be asked. */
+	if (f->pull == IMAGE_PULL_NEVER && why == -ENODATA)
+		return image_make(f, "prepare", name, e);
 	if (f->pull == IMAGE_PULL_NEVER)
 		return err_set(e, ENOENT, "image '%s' is not in the store (--pull never)", name);
 	rc = parts_path("recipes", &recipes, e);

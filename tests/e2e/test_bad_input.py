@@ -83,6 +83,14 @@ def test_guest_that_never_answers(box):
     box.assert_nothing_left()
 
 
+def test_root_image_is_made_again_without_a_registry(broken_store):
+    box, rootfs = broken_store
+    os.unlink(rootfs)
+    p = box.msx("-q", "--pull", "never", "python", "-e", "/bin/true")
+    assert p.returncode == 0, p.stderr
+    assert os.path.exists(rootfs)
+
+
 def test_killed_pull_is_said(box):
     """What fails it tells the user itself; what is killed cannot."""
     with socket.socket() as s:
