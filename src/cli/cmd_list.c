@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/kept_wait.h"
+#include "cli/print_json.h"
 #include "cli/project_open.h"
 #include "cli/project_opts.h"
 #include "lib/keep.h"
@@ -108,6 +109,7 @@ static int list_project(const char *file, bool json, bool quiet)
 {
 	struct project_view v;
 	struct err e = ERR_INIT;
+	int status = CLI_OK;
 	json_t *all;
 
 	if (project_open(file, true, &v, &e)) {
@@ -125,15 +127,13 @@ static int list_project(const char *file, bool json, bool quiet)
 		else
 			list_print(s);
 	}
-	if (json) {
-		json_dumpf(all, stdout, JSON_INDENT(2));
-		putchar('\n');
-	} else if (!quiet) {
+	if (!json && !quiet)
 		printf("%zu in all\n", v.p.file->n_sandboxes);
-	}
+	if (json)
+		status = print_json(json_incref(all));
 	json_decref(all);
 	project_close(&v);
-	return CLI_OK;
+	return status;
 }
 
 struct list_installed {
@@ -173,12 +173,8 @@ static int list_all_installed(bool json, bool quiet)
 		json_decref(l.all);
 		return cli_fail(&e);
 	}
-	if (json) {
-		json_dumpf(l.all, stdout, JSON_INDENT(2));
-		putchar('\n');
-		json_decref(l.all);
-		return CLI_OK;
-	}
+	if (json)
+		return print_json(l.all);
 	json_array_foreach(l.all, i, v)
 	{
 		const char *image = json_string_value(json_object_get(v, "image"));

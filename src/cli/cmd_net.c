@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/net_opts.h"
+#include "cli/print_json.h"
 #include "cli/sandbox_find.h"
 #include "lib/netcall.h"
 #include "lib/portwait.h"
@@ -104,14 +105,8 @@ static int net_print_json(const struct frame_net_state *st)
 			      "closed", st->closed, "rules", net_json_lines(&st->rules), "counters",
 			      net_json_pairs(st->counters, true), "members",
 			      net_json_pairs(st->members, false));
-	char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
 
-	json_decref(j);
-	if (!text)
-		return CLI_FAILED;
-	puts(text);
-	free(text);
-	return CLI_OK;
+	return print_json(j);
 }
 
 static void net_print_list(const char *title, struct frame_list l)

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/kept_rows.h"
+#include "cli/print_json.h"
 #include "cli/project_opts.h"
 #include "cli/terminal.h"
 #include "codec/box_command.h"
@@ -130,18 +131,6 @@ static json_t *stats_json(const struct kept_row *r)
 	return o;
 }
 
-/* Return: exit status. */
-static int stats_dump(json_t *j)
-{
-	int bad = !j || json_dumpf(j, stdout, JSON_INDENT(2)) || putchar('\n') == EOF;
-
-	json_decref(j);
-	if (!bad)
-		return CLI_OK;
-	cli_error("cannot print it as JSON");
-	return CLI_FAILED;
-}
-
 static int stats_print_json(const struct kept_rows *t)
 {
 	json_t *all = json_array();
@@ -149,7 +138,7 @@ static int stats_print_json(const struct kept_rows *t)
 	for (size_t i = 0; i < t->n; i++)
 		if (stats_shown(t, &t->rows[i]))
 			json_array_append_new(all, stats_json(&t->rows[i]));
-	return stats_dump(all);
+	return print_json(all);
 }
 
 /* One look after the other, each over the one before it; lines are cut where the terminal ends. */
@@ -356,7 +345,7 @@ int cmd_inspect(const struct cli_command *cmd, int argc, char **argv)
 		return cli_usage(cmd,
 				 a.n_words ? "give one sandbox" : "which sandbox? See msb list");
 	status = kept_rows_read(&t, file, a.words, 1, &e) ? cli_fail(&e)
-							  : stats_dump(inspect_json(&t, t.rows));
+							  : print_json(inspect_json(&t, t.rows));
 	kept_rows_fini(&t);
 	return status;
 }

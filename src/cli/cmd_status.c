@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "cli/kept_rows.h"
+#include "cli/print_json.h"
 #include "cli/project_opts.h"
 
 enum status_opt { STATUS_FILE, STATUS_SANDBOX, STATUS_BUILD, STATUS_JSON, STATUS_QUIET };
@@ -56,15 +57,13 @@ static void status_print(const struct status *t)
 	}
 }
 
-static void status_print_json(const struct status *t)
+static int status_print_json(const struct status *t)
 {
 	json_t *all = json_array();
 
 	for (size_t i = 0; i < t->r.n; i++)
 		json_array_append_new(all, kept_row_json(&t->r.rows[i]));
-	json_dumpf(all, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(all);
+	return print_json(all);
 }
 
 static int status_run(struct status *t, char **names, int n)
@@ -78,7 +77,7 @@ static int status_run(struct status *t, char **names, int n)
 			if (t->r.rows[i].running)
 				puts(t->r.rows[i].name);
 	} else if (t->json) {
-		status_print_json(t);
+		return status_print_json(t);
 	} else {
 		status_print(t);
 	}

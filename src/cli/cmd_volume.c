@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/print_json.h"
 #include "lib/volumes.h"
 #include "sys/parts.h"
 
@@ -86,18 +87,6 @@ static void volume_list_one(void *ctx, const struct volume_info *v)
 	printf("  %s\n", v->in_use ? "in use" : "");
 }
 
-static int volume_print_json(json_t *j)
-{
-	char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
-
-	json_decref(j);
-	if (!text)
-		return CLI_FAILED;
-	puts(text);
-	free(text);
-	return CLI_OK;
-}
-
 static int volume_ls(struct volume_cmd *c)
 {
 	struct err e = ERR_INIT;
@@ -110,7 +99,7 @@ static int volume_ls(struct volume_cmd *c)
 		return cli_fail(&e);
 	}
 	if (c->json)
-		return volume_print_json(c->list);
+		return print_json(c->list);
 	json_decref(c->list);
 	return CLI_OK;
 }
@@ -131,7 +120,7 @@ static int volume_inspect(struct volume_cmd *c)
 		}
 		json_array_append_new(all, j);
 	}
-	return volume_print_json(all);
+	return print_json(all);
 }
 
 static int volume_create(struct volume_cmd *c)

@@ -165,6 +165,15 @@ def test_file_is_replaced_whole(project):
     assert os.listdir(real.parent) == ["file"]
 
 
+def test_json_that_cannot_be_printed_is_an_error(project):
+    project.text = "sandboxes:\n  a: {image: x}\n"
+    for args in (["list"], ["list", "--installed"], ["status"], ["stats"], ["volume", "ls"]):
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([MSB, *args, "--json"], cwd=project.path, env=project.env, stdout=full,
+                               stderr=subprocess.PIPE, timeout=TIMEOUT)
+        assert (p.returncode, p.stderr) == (125, b"msb: error: cannot print it as JSON\n"), args
+
+
 def test_check_says_what_is_wrong_and_where(project):
     (project.path / "out").symlink_to("/usr")
     project.text = ("sandboxes:\n"
